@@ -1,0 +1,135 @@
+"""Contours as QuPath reads them, written one by one; and regions as QuPath writes them, read.
+
+Frame: l0, level-0 pixels as QuPath shows them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import numpy as np
+import shapely
+import shapely.errors
+from PIL import Image, ImageDraw
+
+from omniwsi.errors import UsageError
+from omniwsi.geometry import Box, Frame
+from omniwsi.objects import Contour
+
+
+class GeoJSONWriter:
+    """A FeatureCollection, a Feature a line. A context: what is left by an error is no valid file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO = path.open("w", encoding="utf-8", newline="\n")
+        self._file.write('{"type": "FeatureCollection", "features": [')
+        self._first = True
+
+    def add(self, contour: Contour) -> None:
+        self._file.write("\n" if self._first else ",\n")
+        self._first = False
+        self._file.write(json.dumps(_feature(contour), separators=(",", ":")))
+
+    def __enter__(self) -> GeoJSONWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._file.write("\n]}\n")
+        self._file.close()
+
+
+def _feature(contour: Contour) -> dict[str, Any]:
+    polygons = [[ring.tolist() for ring in rings] for rings in contour.polygons]
+    single = len(polygons) == 1
+    return {
+        "type": "Feature",
+        "id": contour.id,
+        "geometry": {
+            "type": "Polygon" if single else "MultiPolygon",
+            "coordinates": polygons[0] if single else polygons,
+        },
+        "properties": {
+            "objectType": contour.tissue.object_type,
+            "classification": {"name": contour.tissue.name, "color": list(contour.tissue.rgb)},
+            "isLocked": False,
+            "measurements": {
+                "Area um^2": round(contour.area_um2, 3),
+                "Perimeter um": round(contour.perimeter_um, 3),
+                "Equivalent diameter um": round(contour.equivalent_diameter_um, 3),
+                "Circularity": round(contour.circularity, 4),
+                "Mean probability": round(contour.mean_probability, 4),
+                "Touches edge": int(contour.touches_edge),
+            },
+        },
+    }
+
+
+class Region:
+    """An area of a slide drawn by somebody, as polygons in level-0 pixels."""
+
+    def __init__(self, shapes: list[shapely.Polygon]) -> None:
+        self._shapes = shapes
+        self._tree = shapely.STRtree(shapes)
+
+    def touches(self, l0_box: Box) -> bool:
+        box = shapely.box(l0_box.x0, l0_box.y0, l0_box.x1, l0_box.y1)
+        return bool(len(self._tree.query(box, predicate="intersects")))
+
+    def mask(self, g_box: Box, frame: Frame) -> np.ndarray:
+        """bool [H, W] of `g_box`: pixels whose centre lies inside, as far as a scan line can tell."""
+        corners = frame.l0_from_g(np.array([[g_box.x0, g_box.y0], [g_box.x1, g_box.y1]]))
+        canvas = Image.new("1", g_box.size)
+        draw = ImageDraw.Draw(canvas)
+        for index in self._tree.query(shapely.box(*corners.ravel())):
+            # PIL's coordinates are those of pixel centres; holes are painted out, inner islands are shapes of their own.
+            for fill, ring in _fills(self._shapes[index]):
+                points = frame.g_from_l0(shapely.get_coordinates(ring)) - (g_box.x0 + 0.5, g_box.y0 + 0.5)
+                draw.polygon([tuple(point) for point in points.tolist()], fill=fill)
+        return np.asarray(canvas).copy()
+
+
+def _fills(shape: shapely.Polygon) -> Iterator[tuple[int, shapely.LinearRing]]:
+    yield 1, shape.exterior
+    for hole in shape.interiors:
+        yield 0, hole
+
+
+def read_region(path: Path) -> Region:
+    """The polygons of a GeoJSON file: a geometry, a Feature, or a FeatureCollection. Raises UsageError with what is wrong."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        geometries = [shapely.from_geojson(json.dumps(geometry)) for geometry in _geometries(content)]
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, KeyError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise UsageError(f"{path} is not GeoJSON that can be understood ({error})") from None
+    polygons = [
+        part
+        for geometry in geometries
+        for part in shapely.get_parts(shapely.get_parts(shapely.make_valid(geometry)))
+        if part.geom_type == "Polygon" and part.area > 0
+    ]
+    if not polygons:
+        raise UsageError(f"{path} holds no polygon; draw the region as a closed shape")
+    return Region(polygons)
+
+
+def _geometries(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if content["type"] == "FeatureCollection":
+        for feature in content["features"]:
+            yield from _geometries(feature)
+    elif content["type"] == "Feature":
+        if content["geometry"] is not None:
+            yield content["geometry"]
+    else:
+        yield content
+
+

@@ -1,0 +1,61 @@
+"""ModelCard: what a weights file says of itself. It travels inside the file, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from omniwsi.errors import WeightsError
+from omniwsi.tissues import Tissue
+
+Form = Literal["concat", "trilinear"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+NORMALISATION = "rgb/255"
+"""RGB in [0, 1], no mean, no deviation: the only one there is so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    name: str
+    form: Form
+    """What the controller reads beside the pooled features."""
+    tissues: tuple[Tissue, ...]
+    """Tissue i has index i: its place in the task code."""
+    tile_px: int
+    """GroupNorm and the pooled code see a whole tile: another size is another function."""
+    normalisation: str = NORMALISATION
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Data with licences, command, seed, steps: how to make it again."""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """What was measured, on what."""
+    limits: str = ""
+    """What it must not be used for."""
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise WeightsError(f"{self.name}: unknown form {self.form!r}; this version knows {', '.join(FORMS)}")
+        if [tissue.index for tissue in self.tissues] != list(range(len(self.tissues))) or not self.tissues:
+            raise WeightsError(f"{self.name}: its tissues must have the indices 0, 1, 2, ... in order")
+        if self.tile_px <= 0 or self.tile_px % 16:
+            raise WeightsError(f"{self.name}: tile_px must be a multiple of 16, not {self.tile_px}")
+        if self.normalisation != NORMALISATION:
+            raise WeightsError(f"{self.name}: unknown normalisation {self.normalisation!r}; update omniwsi")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Raises WeightsError where the text is no card."""
+        try:
+            fields = json.loads(text)
+            tissues = tuple(Tissue(**row) for row in fields.pop("tissues"))
+            return cls(tissues=tissues, **fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise WeightsError(f"the model card cannot be read ({error}); the file was not written by omniwsi") from None
+
+    def with_figures(self, figures: Mapping[str, Any]) -> ModelCard:
+        return replace(self, figures=figures)

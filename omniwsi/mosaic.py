@@ -1,0 +1,171 @@
+"""Mosaic: the blended probabilities of one sweep, written from top to bottom while only one band of rows is in memory.
+
+Tiles arrive row-major. Each adds its probabilities under a window that falls towards its borders; rows that no later tile
+can reach are divided by the sum of their windows, rounded to uint8 = round(255 p) and written, `STRIP_ROWS` at a time.
+What is finished is recorded only after it is on disk, so a run killed at any moment goes on with the first unrecorded row.
+
+Frame: g, pixels of the sweep's grid. Axes: B tile, T tissue, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
+
+from omniwsi.geometry import Box
+from omniwsi.grid import Grid, Tile
+
+STRIP_ROWS = 512
+"""Rows written, and recorded, at a time: the height of a chunk."""
+_CHUNK_PX = 512
+_SHARD_PX = 8192
+
+Clip = Callable[[Box], np.ndarray]
+"""g_box -> bool [H, W]: where results are wanted."""
+
+
+def blending_window(tile_px: int, overlap_px: int) -> np.ndarray:
+    """float32 [H, W]: 1 inside, falling linearly over the overlap to almost 0 at the border.
+
+    Where two tiles overlap by `overlap_px` their windows add up to 1; elsewhere Mosaic divides by what they add up to.
+    """
+    if overlap_px == 0:
+        return np.ones((tile_px, tile_px), np.float32)
+    distance = np.minimum(np.arange(tile_px), np.arange(tile_px)[::-1]) + 0.5
+    ramp = np.minimum(distance / overlap_px, 1).astype(np.float32)
+    return np.outer(ramp, ramp)
+
+
+class Mosaic:
+    """A context: leaving it whole finishes what was added; leaving it by an error keeps what was recorded."""
+
+    def __init__(self, folder: Path, grid: Grid, tissue_count: int, clip: Clip | None = None) -> None:
+        self.grid = grid
+        self._record = folder / "rows_done.json"
+        self._clip = clip
+        self._window = blending_window(grid.tile_px, grid.overlap_px)
+        width, height = grid.size
+        self.rows_done = self._read_record()
+        self._array = _open_array(folder / "probs.zarr", (tissue_count, height, width), fresh=self.rows_done == 0)
+        self._sum_THW = np.zeros((tissue_count, grid.tile_px, width), np.float32)
+        self._weight_HW = np.zeros((grid.tile_px, width), np.float32)
+        self._band_y0 = self.rows_done
+        self._strip_THW = np.zeros((tissue_count, STRIP_ROWS, width), np.uint8)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._writing: Future[None] | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.rows_done >= self.grid.size[1]
+
+    def missing(self, tiles: Sequence[Tile]) -> tuple[Tile, ...]:
+        """Those of `tiles` that reach rows not yet recorded."""
+        return tuple(tile for tile in tiles if tile.g_box.y1 > self.rows_done and not self.finished)
+
+    def add(self, tiles: Sequence[Tile], probs_BTHW: np.ndarray) -> None:
+        """Row-major, all tiles that `missing` named."""
+        for tile, probs_THW in zip(tiles, probs_BTHW, strict=False):
+            self._retire(tile.g_box.y0)
+            self._blend(tile.g_box, probs_THW)
+
+    def _blend(self, g_box: Box, probs_THW: np.ndarray) -> None:
+        inside = g_box.clip(Box(0, self._band_y0, *self.grid.size))
+        in_band = inside.seen_from(0, self._band_y0).slices
+        in_tile = inside.seen_from(g_box.x0, g_box.y0).slices
+        self._sum_THW[:, *in_band] += probs_THW[:, *in_tile] * self._window[in_tile]
+        self._weight_HW[in_band] += self._window[in_tile]
+
+    def _retire(self, until_y: int) -> None:
+        """Move the band down to `until_y`; the rows above it are final."""
+        until_y = min(until_y, self.grid.size[1])
+        while self._band_y0 < until_y:
+            room = STRIP_ROWS - self._band_y0 % STRIP_ROWS
+            rows = min(until_y - self._band_y0, room, self.grid.tile_px)
+            self._to_strip(rows)
+            for band in (self._sum_THW, self._weight_HW[None]):
+                band[:, : band.shape[1] - rows] = band[:, rows:]
+                band[:, band.shape[1] - rows :] = 0
+            self._band_y0 += rows
+            if self._band_y0 % STRIP_ROWS == 0 or self._band_y0 == self.grid.size[1]:
+                self._write_strip()
+
+    def _to_strip(self, rows: int) -> None:
+        """The first `rows` of the band, normalised, into the strip."""
+        weight_HW = self._weight_HW[:rows]
+        probs_THW = np.divide(self._sum_THW[:, :rows], weight_HW, out=self._sum_THW[:, :rows], where=weight_HW > 0)
+        if self._clip is not None:
+            probs_THW *= self._clip(Box(0, self._band_y0, self.grid.size[0], self._band_y0 + rows))
+        start = self._band_y0 % STRIP_ROWS
+        self._strip_THW[:, start : start + rows] = np.rint(255 * probs_THW)
+
+    def _write_strip(self) -> None:
+        """Behind the network's back; one strip waits at most."""
+        self._wait()
+        y1 = self._band_y0
+        y0 = (y1 - 1) // STRIP_ROWS * STRIP_ROWS
+        strip_THW = self._strip_THW[:, : y1 - y0].copy()
+        self._strip_THW[:] = 0
+        self._writing = self._writer.submit(self._store, y0, y1, strip_THW)
+
+    def _store(self, y0: int, y1: int, strip_THW: np.ndarray) -> None:
+        if strip_THW.any():  # chunks of zeros are not stored: glass costs nothing
+            self._array[:, y0:y1] = strip_THW
+        partial = self._record.with_suffix(".partial")
+        partial.write_text(json.dumps({"rows_done": y1}))
+        partial.replace(self._record)
+        self.rows_done = y1
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _read_record(self) -> int:
+        try:
+            return int(json.loads(self._record.read_text())["rows_done"])
+        except FileNotFoundError:
+            return 0
+
+    def read(self, g_box: Box) -> np.ndarray:
+        """uint8 [T, H, W] of what is finished; 0 outside of the grid."""
+        inside = g_box.clip(self.grid.g_box)
+        probs_THW = np.zeros((self._array.shape[0], *g_box.shape), np.uint8)
+        probs_THW[:, *inside.seen_from(g_box.x0, g_box.y0).slices] = self._array[:, *inside.slices]
+        return probs_THW
+
+    def __enter__(self) -> Mosaic:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._retire(self.grid.size[1])
+            self._wait()
+        finally:
+            self._writer.shutdown(wait=True)
+            self._sum_THW = self._weight_HW = self._strip_THW = np.empty(0)
+
+
+def _open_array(path: Path, shape: tuple[int, int, int], fresh: bool) -> zarr.Array:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not fresh:
+        return zarr.open_array(path, mode="r+")
+    return zarr.create_array(
+        path,
+        shape=shape,
+        chunks=(1, STRIP_ROWS, _CHUNK_PX),
+        shards=(shape[0], STRIP_ROWS, _SHARD_PX),
+        dtype=np.uint8,
+        fill_value=0,
+        compressors=ZstdCodec(level=1),
+        overwrite=True,
+    )

@@ -1,0 +1,233 @@
+"""OME-Zarr: the probabilities of all tissues as one image of one channel a tissue, with a pyramid above it.
+
+Written shard by shard, each once and whole, from the mosaics of the sweeps (level 0) or from the level below, so memory
+is a few shards whatever the slide's size. Two flavours of one content: 0.5 (Zarr v3, shards) and 0.4 (Zarr v2, which
+QuPath reads).
+
+Axes: T tissue (the `c` axis), H rows, W columns. Frames: b base pixels of level 0; g a sweep's grid; l0 the slide's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
+
+from omniwsi.geometry import Box, Frame
+from omniwsi.resampling import resample, source_box
+from omniwsi.tissues import Tissue
+
+Version = Literal["0.5", "0.4"]
+VERSIONS: tuple[Version, ...] = get_args(Version)
+
+SHARD_PX = 2048
+_CHUNK_PX: dict[Version, int] = {"0.5": 512, "0.4": 1024}
+_SMALLEST_PX = 512
+"""The coarsest level's longer side is at most this."""
+
+Read = Callable[[Box], np.ndarray]
+"""g_box -> uint8 [T, H, W] of one sweep; 0 outside of the slide"""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One sweep's part of the image."""
+
+    read: Read
+    frame: Frame
+    """its grid against level-0 pixels"""
+    tissues: tuple[Tissue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PyramidSpec:
+    """What the image looks like, whatever is in it."""
+
+    name: str
+    tissues: tuple[Tissue, ...]
+    """the channels, in this order"""
+    size: tuple[int, int]
+    """(width, height) of the base"""
+    mpp: float
+    """of the base"""
+    l0_mpp: tuple[float, float]
+    version: Version = "0.5"
+
+    @classmethod
+    def over(
+        cls,
+        name: str,
+        tissues: tuple[Tissue, ...],
+        l0_size: tuple[int, int],
+        l0_mpp: tuple[float, float],
+        mpp: float,
+        version: Version,
+    ) -> PyramidSpec:
+        size = Frame.at(mpp, l0_mpp).g_box_from_l0(Box(0, 0, *l0_size)).size
+        return cls(name, tissues, size, mpp, l0_mpp, version)
+
+    @property
+    def frame(self) -> Frame:
+        return Frame.at(self.mpp, self.l0_mpp)
+
+    @property
+    def level_sizes(self) -> tuple[tuple[int, int], ...]:
+        sizes = [self.size]
+        while max(sizes[-1]) > _SMALLEST_PX:
+            sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+        return tuple(sizes)
+
+
+def write_pyramid(
+    path: Path, spec: PyramidSpec, layers: Sequence[Layer], tell: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Write the image as the folder `path`, which must not exist. `tell(done, total)` counts shards."""
+    group = zarr.create_group(path, zarr_format=3 if spec.version == "0.5" else 2, attributes=metadata(spec))
+    levels = [_create_level(group, str(i), spec, size) for i, size in enumerate(spec.level_sizes)]
+    boxes = [_shards(size) for size in spec.level_sizes]
+    done, total = 0, sum(len(shards) for shards in boxes)
+    for i, level in enumerate(levels):
+        source = (lambda box: _base(spec, layers, box)) if i == 0 else _Halving(levels[i - 1])
+        for box in boxes[i]:
+            pixels_THW = source(box)
+            if pixels_THW.any():  # chunks of zeros are not stored
+                level[:, *box.slices] = pixels_THW
+            done += 1
+            tell(done, total)
+
+
+def metadata(spec: PyramidSpec) -> dict[str, Any]:
+    """The attributes of the group, as OME-NGFF of the version asks."""
+    multiscale = {
+        "name": spec.name,
+        "axes": [
+            {"name": "c", "type": "channel"},
+            {"name": "y", "type": "space", "unit": "micrometer"},
+            {"name": "x", "type": "space", "unit": "micrometer"},
+        ],
+        "datasets": [
+            {"path": str(i), "coordinateTransformations": _transformations(spec, i)}
+            for i in range(len(spec.level_sizes))
+        ],
+        "type": "mean",
+        "metadata": {"description": "each pixel is the mean of the 2 x 2 below it"},
+    }
+    omero = {
+        "name": spec.name,
+        "channels": [
+            {
+                "label": tissue.name,
+                "color": tissue.color[1:].upper(),
+                "active": True,
+                "window": {"min": 0, "max": 255, "start": 0, "end": 255},
+            }
+            for tissue in spec.tissues
+        ],
+        "rdefs": {"model": "color"},
+    }
+    if spec.version == "0.5":
+        return {"ome": {"version": "0.5", "multiscales": [multiscale], "omero": omero}}
+    return {"multiscales": [multiscale | {"version": "0.4"}], "omero": omero | {"version": "0.4"}}
+
+
+def _transformations(spec: PyramidSpec, level: int) -> list[dict[str, Any]]:
+    """Scale, then translation, in micrometres from the centre of the slide's first level-0 pixel.
+
+    Pixel i of a level covers [i, i + 1) of its pixels from the slide's corner, so its centre lies half a pixel of its own less
+    half a pixel of level 0 away from that centre.
+    """
+    step = spec.mpp * 2**level
+    translation = [(step - l0_mpp) / 2 for l0_mpp in reversed(spec.l0_mpp)]
+    return [
+        {"type": "scale", "scale": [1.0, step, step]},
+        {"type": "translation", "translation": [0.0, *translation]},
+    ]
+
+
+def _create_level(group: zarr.Group, name: str, spec: PyramidSpec, size: tuple[int, int]) -> zarr.Array:
+    shape = (len(spec.tissues), size[1], size[0])
+    chunk = _CHUNK_PX[spec.version]
+    if spec.version == "0.5":
+        return group.create_array(
+            name,
+            shape=shape,
+            dtype=np.uint8,
+            chunks=(1, chunk, chunk),
+            shards=(len(spec.tissues), SHARD_PX, SHARD_PX),
+            compressors=ZstdCodec(level=1),
+            fill_value=0,
+            dimension_names=("c", "y", "x"),
+        )
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=np.uint8,
+        chunks=(1, chunk, chunk),
+        compressors=_blosc(),
+        fill_value=0,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+    )
+
+
+def _blosc() -> Any:
+    """Blosc: the one compressor that every reader of Zarr v2 knows."""
+    import numcodecs
+
+    return numcodecs.Blosc(cname="zstd", clevel=1, shuffle=numcodecs.Blosc.NOSHUFFLE)
+
+
+def _shards(size: tuple[int, int]) -> list[Box]:
+    width, height = size
+    return [
+        Box(x, y, min(x + SHARD_PX, width), min(y + SHARD_PX, height))
+        for y in range(0, height, SHARD_PX)
+        for x in range(0, width, SHARD_PX)
+    ]
+
+
+def _base(spec: PyramidSpec, layers: Sequence[Layer], b_box: Box) -> np.ndarray:
+    """uint8 [T, H, W] of the base, each channel resampled from the sweep it comes from."""
+    channel = {tissue.name: i for i, tissue in enumerate(spec.tissues)}
+    pixels_THW = np.zeros((len(spec.tissues), *b_box.shape), np.uint8)
+    for layer in layers:
+        for tissue, plane_HW in zip(layer.tissues, _layer(spec, layer, b_box), strict=True):
+            pixels_THW[channel[tissue.name]] = plane_HW
+    return pixels_THW
+
+
+def _layer(spec: PyramidSpec, layer: Layer, b_box: Box) -> np.ndarray:
+    scale_x, scale_y = spec.frame.step_x / layer.frame.step_x, spec.frame.step_y / layer.frame.step_y
+    if scale_x == scale_y == 1:
+        return layer.read(b_box)
+    edges = b_box.x0 * scale_x, b_box.y0 * scale_y, b_box.x1 * scale_x, b_box.y1 * scale_y
+    g_box = source_box(edges, scale_x, scale_y)
+    planes_THW = layer.read(g_box)
+    if not planes_THW.any():
+        return np.zeros((len(planes_THW), *b_box.shape), np.uint8)
+    seen = (edges[0] - g_box.x0, edges[1] - g_box.y0, edges[2] - g_box.x0, edges[3] - g_box.y0)
+    with ThreadPoolExecutor(len(planes_THW)) as pool:
+        return np.stack(list(pool.map(lambda plane: resample(plane, seen, b_box.size, smooth=True), planes_THW)))
+
+
+class _Halving:
+    """Boxes of a level as the mean of 2 x 2 pixels of the level below, rounded half up."""
+
+    def __init__(self, below: zarr.Array) -> None:
+        self._below = below
+
+    def __call__(self, box: Box) -> np.ndarray:
+        _, height, width = self._below.shape
+        source = Box(2 * box.x0, 2 * box.y0, min(2 * box.x1, width), min(2 * box.y1, height))
+        pixels = np.asarray(self._below[:, *source.slices])
+        odd = [(0, 0), (0, source.height % 2), (0, source.width % 2)]
+        pixels = np.pad(pixels, odd, mode="edge") if source.height % 2 or source.width % 2 else pixels
+        sums = pixels[:, ::2, ::2].astype(np.uint16)
+        for y, x in ((0, 1), (1, 0), (1, 1)):
+            sums += pixels[:, y::2, x::2]
+        return ((sums + 2) // 4).astype(np.uint8)

@@ -1,0 +1,541 @@
+"""The main job: a slide in, every tissue out. `segment_slide` reads like the README; what it needs stands below it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+import omniwsi
+from omniwsi.contours import TraceOptions, trace
+from omniwsi.errors import TooCoarse, UsageError
+from omniwsi.geojson import GeoJSONWriter, Region, read_region
+from omniwsi.geometry import Box
+from omniwsi.grid import Coverage, Grid, Tile
+from omniwsi.model.checkpoint import DEFAULT_WEIGHTS, find_weights, load_model, sha256_of
+from omniwsi.model.predictor import Precision, Predicts, Predictor
+from omniwsi.mosaic import Mosaic
+from omniwsi.objects import Contour
+from omniwsi.picture import OVERVIEW_PX, LegendEntry, Overview
+from omniwsi.pyramid import Layer, PyramidSpec, Version, write_pyramid
+from omniwsi.run import CONTOURS, OVERVIEW, PYRAMID, TABLE, Run, folder_name
+from omniwsi.slide import (
+    Foreground,
+    Slide,
+    SlideInfo,
+    TileBatch,
+    everything,
+    find_foreground,
+    open_slide,
+    read_tiles,
+    stretched,
+)
+from omniwsi.tables import TableWriter
+from omniwsi.tissues import Sweep, Tissue, select, sweeps, with_min_areas
+
+logger = logging.getLogger(__name__)
+
+COARSEST = 2.1
+"""A tissue is refused on slides whose pixels are more than this many times larger than it was learnt at."""
+_ENLARGED = 1.1
+"""From this factor on, a slide's pixels count as enlarged, which is worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOptions:
+    """What `omniwsi segment` can be told. The results depend on everything above `batch_size` and on nothing below."""
+
+    tissues: str = "all"
+    """`all`, or names separated by commas; the order is that of the channels."""
+    threshold: float = 0.5
+    """A pixel is foreground from this probability on."""
+    min_area: str = ""
+    """Smallest object and hole in square micrometres: `50`, or `ptc=5,tuft=500`; otherwise each tissue's own."""
+    foreground: str = "auto"
+    """`auto`, `none` (look everywhere), or a PNG or GeoJSON file of where to look."""
+    roi: Path | None = None
+    """GeoJSON with the only area wanted; results end at its border."""
+    mpp: float | None = None
+    """Micrometres per level-0 pixel, overruling the file."""
+    output_mpp: float | None = None
+    """Of the base of the OME-Zarr; otherwise that of the finest sweep, but no finer than the slide."""
+    ome_zarr: Version = "0.5"
+    """0.5 (Zarr v3, few files) or 0.4 (Zarr v2, for QuPath)."""
+    overlap_px: int | None = None
+    """Of neighbouring tiles; otherwise a quarter of a tile (benchmarks/README.md, tiles)."""
+    precision: Precision = "auto"
+    """float32, or bfloat16 where the hardware is fast at it."""
+    batch_size: int = 4
+    """Tiles read and handed to the network together."""
+    workers: int = 2
+    """Threads that read."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise UsageError(f"--threshold lies between 0 and 1, not {self.threshold:g}")
+        if self.batch_size < 1 or self.workers < 1:
+            raise UsageError("--batch-size and --workers are at least 1")
+        if self.output_mpp is not None and not 0.01 < self.output_mpp < 1000:
+            raise UsageError(f"--output-mpp is in micrometres per pixel; {self.output_mpp:g} cannot be meant")
+
+
+Stage = Literal["tiles", "pyramid", "contours"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Told often. `done` of `total` tiles of all sweeps, or of what a later stage counts."""
+
+    stage: Stage
+    done: int
+    total: int
+    what: str = ""
+    mm2: float = 0.0
+    """analysed so far, in this stage"""
+
+
+Tell = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlan:
+    sweep: Sweep
+    grid: Grid
+    tiles: tuple[Tile, ...]
+    mm2_per_tile: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What segmenting a slide will do, known before it is done."""
+
+    tissues: tuple[Tissue, ...]
+    foreground: Foreground
+    region: Region | None
+    sweeps: tuple[SweepPlan, ...]
+    pyramid: PyramidSpec
+    warnings: tuple[str, ...]
+
+    @property
+    def tile_count(self) -> int:
+        return sum(len(sweep.tiles) for sweep in self.sweeps)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """About what the mosaics take: 3.3 bits a probability, as measured (benchmarks/README.md)."""
+        probabilities = sum(len(plan.tiles) * plan.grid.stride_px**2 * len(plan.sweep.tissues) for plan in self.sweeps)
+        return round(probabilities * 3.3 / 8)
+
+    @property
+    def result_bytes(self) -> int:
+        """About what stays: the pyramid, where tissue is, and a tenth for contours and table."""
+        width, height = self.pyramid.size
+        return round(1.1 * width * height * self.foreground.share * len(self.tissues) * 4 / 3 * 2 / 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a run found of one tissue."""
+
+    tissue: Tissue
+    objects: int
+    area_mm2: float
+    share: float
+    """of the foreground's area"""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentResult:
+    folder: Path
+    found: tuple[Found, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+    already_done: bool = False
+    """The folder held these results before; nothing was computed."""
+
+    @property
+    def pyramid(self) -> Path:
+        return self.folder / PYRAMID
+
+    @property
+    def contours(self) -> Path:
+        return self.folder / CONTOURS
+
+    @property
+    def table(self) -> Path:
+        return self.folder / TABLE
+
+    @property
+    def overview(self) -> Path:
+        return self.folder / OVERVIEW
+
+
+def segment(
+    path: str | Path,
+    out: str | Path,
+    weights: str | Path = DEFAULT_WEIGHTS,
+    tissues: str = "all",
+    options: SegmentOptions | None = None,
+    device: str = "auto",
+) -> SegmentResult:
+    """Segment one slide into the folder `out/<file name without suffix>/`.
+
+    `tissues` is "all" or names separated by commas; `options` tells everything else (and its own `tissues`, if given). Raises
+    OmniWSIError with a line that says what to do.
+    """
+    options = options or SegmentOptions(tissues=tissues)
+    predictor = Predictor(load_model(weights), device, options.precision)
+    with open_slide(path, options.mpp) as slide:
+        folder = Path(out) / folder_name(slide.info.name)
+        return segment_slide(slide, folder, predictor, sha256_of(find_weights(weights)), options)
+
+
+def segment_slide(
+    slide: Slide,
+    folder: Path,
+    predictor: Predicts,
+    weights_sha256: str,
+    options: SegmentOptions,
+    overwrite: bool = False,
+    tell: Tell = lambda progress: None,
+) -> SegmentResult:
+    """Everything between an opened slide and a finished folder; called again it goes on where it was stopped."""
+    began = time.perf_counter()
+    plan = make_plan(slide, predictor.card.tissues, predictor.card.tile_px, options)
+    with Run(folder, _identity(slide.info, predictor, weights_sha256, options), overwrite) as run:
+        if run.already_done:
+            return _result(run, plan, 0.0)
+        _describe(run, slide.info, plan)
+        mosaics = [_walk(run, slide, sweep, plan, predictor, options, tell) for sweep in plan.sweeps]
+        _write_pyramid(run, mosaics, plan, tell)
+        _write_contours(run, slide, mosaics, plan, options, tell)
+        run.manifest["seconds"] = round(time.perf_counter() - began, 1)
+        run.finish()
+        return _result(run, plan, time.perf_counter() - began)
+
+
+# --- The plan -----------------------------------------------------------------------------------------------------------
+
+
+def make_plan(slide: Slide, known: Sequence[Tissue], tile_px: int, options: SegmentOptions) -> Plan:
+    """Where to look, at which scales, in which tiles. Reads a thumbnail and runs no network."""
+    info = slide.info
+    tissues = with_min_areas(select(known, options.tissues), options.min_area)
+    _refuse_too_coarse(info, tissues)
+    region = read_region(options.roi) if options.roi else None
+    foreground = _foreground(slide, options.foreground)
+    overlap_px = tile_px // 4 if options.overlap_px is None else options.overlap_px
+    plans = tuple(_plan_sweep(info, sweep, foreground, region, tile_px, overlap_px) for sweep in sweeps(tissues))
+    mpp = options.output_mpp or max(*info.mpp, min(tissue.mpp for tissue in tissues))
+    pyramid = PyramidSpec.over(info.name, tissues, info.size, info.mpp, mpp, options.ome_zarr)
+    warnings = (*info.warnings, *_plan_warnings(info, plans, options))
+    return Plan(tissues, foreground, region, plans, pyramid, warnings)
+
+
+def _plan_sweep(
+    info: SlideInfo, sweep: Sweep, foreground: Foreground, region: Region | None, tile_px: int, overlap_px: int
+) -> SweepPlan:
+    grid = Grid.over(info.size, info.mpp, sweep.mpp, tile_px, overlap_px)
+
+    def wanted(g_box: Box) -> bool:
+        l0_box = grid.frame.l0_box_from_g(g_box)
+        return foreground.touches(l0_box) and (region is None or region.touches(l0_box))
+
+    return SweepPlan(sweep, grid, grid.tiles(wanted), (grid.stride_px * sweep.mpp) ** 2 / 1e6)
+
+
+def _refuse_too_coarse(info: SlideInfo, tissues: Sequence[Tissue]) -> None:
+    refused = [tissue for tissue in tissues if max(info.mpp) > COARSEST * tissue.mpp]
+    if refused:
+        names = ", ".join(tissue.name for tissue in refused)
+        rest = ",".join(tissue.name for tissue in tissues if tissue not in refused)
+        cure = f"pass --tissues {rest}" if rest else "scan at a higher power"
+        raise TooCoarse(f"{info.name} has pixels of {max(info.mpp):g} um, too coarse for {names}; {cure}")
+
+
+def _foreground(slide: Slide, asked: str) -> Foreground:
+    if asked == "auto":
+        return find_foreground(slide)
+    if asked == "none":
+        return everything(slide)
+    path = Path(asked)
+    if path.suffix.lower() in (".geojson", ".json"):
+        whole = everything(slide)
+        return Foreground(read_region(path).mask(_mask_box(whole), whole.frame), whole.frame)
+    try:
+        with Image.open(path) as image:
+            return stretched(np.asarray(image.convert("L")) > 127, slide.info.size)
+    except FileNotFoundError:
+        raise UsageError(f"--foreground takes auto, none, or a PNG or GeoJSON file; there is no file {asked}") from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise UsageError(f"--foreground: {asked} is no picture that can be read ({error})") from None
+    except ValueError as error:
+        raise UsageError(f"--foreground: {asked}: {error}") from None
+
+
+def _mask_box(foreground: Foreground) -> Box:
+    height, width = foreground.mask_HW.shape
+    return Box(0, 0, width, height)
+
+
+def _plan_warnings(info: SlideInfo, plans: Sequence[SweepPlan], options: SegmentOptions) -> Iterator[str]:
+    for plan in plans:
+        factor = max(info.mpp) / plan.sweep.mpp
+        if factor > _ENLARGED:
+            names = ", ".join(tissue.name for tissue in plan.sweep.tissues)
+            yield f"pixels of {max(info.mpp):g} um were enlarged {factor:.2f} times for {names}, learnt at {plan.sweep.mpp:g} um"
+    if not any(plan.tiles for plan in plans):
+        cure = "check the region" if options.roi else "--foreground none looks everywhere"
+        yield f"nothing on the slide looks like tissue, so nothing was looked at; {cure}"
+
+
+# --- The walk -----------------------------------------------------------------------------------------------------------
+
+
+def _walk(
+    run: Run, slide: Slide, plan: SweepPlan, whole: Plan, predictor: Predicts, options: SegmentOptions, tell: Tell
+) -> Mosaic:
+    """One sweep: each of its tiles is encoded once, then decoded for all tissues of the sweep at once."""
+    clip = partial(whole.region.mask, frame=plan.grid.frame) if whole.region else None
+    clock = _Clock()
+    with run.mosaic(plan.sweep, plan.grid, clip) as mosaic:
+        todo = mosaic.missing(plan.tiles)
+        tell_tile = _teller(plan, whole, len(todo), tell)
+        batches = read_tiles(slide, plan.grid.frame, todo, options.batch_size, options.workers)
+        try:
+            for batch in clock.each("read", batches):
+                with clock("network"):
+                    features = predictor.encode(batch.pixels_BHWC)  # trunk: once per tile
+                    probs_BTHW = predictor.decode(features, plan.sweep.tissues)  # heads: all tissues at once
+                with clock("mosaic"):
+                    mosaic.add(batch.tiles, probs_BTHW)
+                tell_tile(len(batch.tiles))
+        finally:
+            batches.close()
+            _note_seconds(run, plan, clock)
+    return mosaic
+
+
+def _teller(plan: SweepPlan, whole: Plan, todo: int, tell: Tell) -> Callable[[int], None]:
+    """Counts the tiles of one sweep as part of all."""
+    names = ", ".join(tissue.name for tissue in plan.sweep.tissues)
+    before = sum(len(other.tiles) for other in whole.sweeps[: whole.sweeps.index(plan)])
+    done_before = before + len(plan.tiles) - todo
+    now = 0
+
+    def count(tiles: int) -> None:
+        nonlocal now
+        now += tiles
+        tell(Progress("tiles", done_before + now, whole.tile_count, names, tiles * plan.mm2_per_tile))
+
+    count(0)
+    return count
+
+
+class _Clock:
+    """Seconds by stage: `with clock("network"): ...`"""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+
+    def each(self, stage: str, items: Iterator[TileBatch]) -> Iterator[TileBatch]:
+        """Times how long each item was waited for."""
+        while True:
+            with self(stage):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+
+# --- The results --------------------------------------------------------------------------------------------------------
+
+
+def _write_pyramid(run: Run, mosaics: Sequence[Mosaic], plan: Plan, tell: Tell) -> None:
+    layers = [
+        Layer(mosaic.read, mosaic.grid.frame, sweep.sweep.tissues)
+        for mosaic, sweep in zip(mosaics, plan.sweeps, strict=True)
+    ]
+    path = run.making(PYRAMID)
+    write_pyramid(path, plan.pyramid, layers, lambda done, total: tell(Progress("pyramid", done, total)))
+
+
+def _write_contours(
+    run: Run, slide: Slide, mosaics: Sequence[Mosaic], plan: Plan, options: SegmentOptions, tell: Tell
+) -> None:
+    """GeoJSON, table and picture in one pass over the objects, none of which is kept."""
+    thumbnail_HWC, frame = slide.thumbnail(OVERVIEW_PX)
+    overview = Overview(thumbnail_HWC, frame, frame.step_x * slide.info.mpp[0])
+    totals = {tissue.name: _Total() for tissue in plan.tissues}
+    with (
+        GeoJSONWriter(run.making(CONTOURS)) as geojson,
+        TableWriter(run.making(TABLE), slide.info.mpp) as table,
+    ):
+        for done, (contours, name) in enumerate(_traced(slide.info, mosaics, plan, options)):
+            tell(Progress("contours", done, len(plan.tissues), name))
+            for contour in contours:
+                geojson.add(contour)
+                table.add(contour)
+                overview.add(contour)
+                totals[contour.tissue.name].add(contour.area_um2)
+    found = _found(plan, totals, slide.info)
+    run.manifest["tissues"] = {
+        item.tissue.name: {
+            "objects": item.objects,
+            "area_mm2": round(item.area_mm2, 6),
+            "share_of_foreground": round(item.share, 6),
+        }
+        for item in found
+    }
+    legend = [LegendEntry(item.tissue, f"{item.objects:,} in {item.area_mm2:.3g} mm\u00b2") for item in found]
+    overview.save(run.making(OVERVIEW), legend, slide.info.name)
+
+
+def _traced(
+    info: SlideInfo, mosaics: Sequence[Mosaic], plan: Plan, options: SegmentOptions
+) -> Iterator[tuple[Iterator[Contour], str]]:
+    """The contours of each tissue, sweep after sweep, and its name."""
+    for mosaic, sweep in zip(mosaics, plan.sweeps, strict=True):
+        covered = Coverage(sweep.grid, sweep.tiles)
+        region = plan.region
+
+        def analysed(g_box: Box, covered: Coverage = covered, grid: Grid = sweep.grid) -> np.ndarray:
+            seen_HW = covered(g_box)
+            return seen_HW & region.mask(g_box, grid.frame) if region else seen_HW
+
+        for channel, tissue in enumerate(sweep.sweep.tissues):
+            trace_options = TraceOptions(
+                options.threshold, tissue.min_area_um2, info.mpp, sweep.grid.frame, info.fingerprint
+            )
+            read = partial(_channel, mosaic, channel)
+            yield trace(read, sweep.grid.size, tissue, trace_options, analysed), tissue.name
+
+
+def _channel(mosaic: Mosaic, channel: int, g_box: Box) -> np.ndarray:
+    return mosaic.read(g_box)[channel]
+
+
+@dataclass(slots=True)
+class _Total:
+    objects: int = 0
+    area_um2: float = 0.0
+
+    def add(self, area_um2: float) -> None:
+        self.objects += 1
+        self.area_um2 += area_um2
+
+
+def _found(plan: Plan, totals: Mapping[str, _Total], info: SlideInfo) -> tuple[Found, ...]:
+    foreground_mm2 = plan.foreground.share * info.area_mm2
+    return tuple(
+        Found(
+            tissue,
+            totals[tissue.name].objects,
+            totals[tissue.name].area_um2 / 1e6,
+            totals[tissue.name].area_um2 / 1e6 / foreground_mm2 if foreground_mm2 else 0.0,
+        )
+        for tissue in plan.tissues
+    )
+
+
+# --- The manifest -------------------------------------------------------------------------------------------------------
+
+
+def _identity(info: SlideInfo, predictor: Predicts, weights_sha256: str, options: SegmentOptions) -> dict[str, Any]:
+    """Everything the results depend on, as run.json shows it."""
+    size = info.pixel_size
+    return {
+        "omniwsi": omniwsi.__version__,
+        "slide": {
+            "name": info.name,
+            "fingerprint": info.fingerprint,
+            "size_px": list(info.size),
+            "mpp": list(info.mpp),
+            "mpp_source": size.source if size else "",
+            "mpp_estimated": bool(size and size.estimated),
+            "bounds_offset_px": list(info.bounds_offset),
+            "reader": info.reader,
+            "vendor": info.vendor,
+        },
+        "weights": {"name": predictor.card.name, "form": predictor.card.form, "sha256": weights_sha256},
+        "options": {
+            "tissues": options.tissues,
+            "threshold": options.threshold,
+            "min_area": options.min_area,
+            "foreground": _named_file(options.foreground),
+            "roi": _named_file(options.roi) if options.roi else None,
+            "output_mpp": options.output_mpp,
+            "ome_zarr": options.ome_zarr,
+            "overlap_px": options.overlap_px,
+            "precision": getattr(predictor, "precision", options.precision),
+            "device": getattr(predictor, "device", "cpu").partition(":")[0],
+        },
+    }
+
+
+def _named_file(asked: str | Path) -> str:
+    """A file by its name and content, so that a changed one is another; other words as they are."""
+    path = Path(asked)
+    if not path.is_file():
+        return str(asked)
+    return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+
+
+def _describe(run: Run, info: SlideInfo, plan: Plan) -> None:
+    earlier = {sweep["mpp"]: sweep for sweep in run.manifest["sweeps"]}
+    run.manifest["slide_path"] = str(info.path)
+    run.manifest["foreground"] = {
+        "share": round(plan.foreground.share, 6),
+        "area_mm2": round(plan.foreground.share * info.area_mm2, 4),
+    }
+    run.manifest["sweeps"] = [
+        {
+            "mpp": sweep.sweep.mpp,
+            "tissues": [tissue.name for tissue in sweep.sweep.tissues],
+            "tile_px": sweep.grid.tile_px,
+            "overlap_px": sweep.grid.overlap_px,
+            "tiles": len(sweep.tiles),
+            "tiles_of_grid": sweep.grid.tile_count,
+            "area_mm2": round(len(sweep.tiles) * sweep.mm2_per_tile, 4),
+            "seconds": earlier.get(sweep.sweep.mpp, {}).get("seconds", {}),
+        }
+        for sweep in plan.sweeps
+    ]
+    run.manifest["warnings"] = list(plan.warnings)
+    for warning in plan.warnings:
+        logger.warning("%s: %s", info.name, warning)
+    run.save()
+
+
+def _note_seconds(run: Run, plan: SweepPlan, clock: _Clock) -> None:
+    """Seconds add up over the processes that worked on a run."""
+    seconds = next(sweep for sweep in run.manifest["sweeps"] if sweep["mpp"] == plan.sweep.mpp)["seconds"]
+    for stage, spent in clock.seconds.items():
+        seconds[stage] = round(seconds.get(stage, 0.0) + spent, 2)
+    run.save()
+
+
+def _result(run: Run, plan: Plan, seconds: float) -> SegmentResult:
+    found = tuple(
+        Found(tissue, row["objects"], row["area_mm2"], row["share_of_foreground"])
+        for tissue in plan.tissues
+        for row in [run.manifest["tissues"][tissue.name]]
+    )
+    return SegmentResult(run.folder, found, tuple(run.manifest["warnings"]), seconds, run.already_done)

@@ -1,0 +1,193 @@
+"""The readers: OpenSlide, TIFF, a plain image, an array in memory.
+
+Axes: H rows, W columns, C red, green, blue.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import openslide
+import tifffile
+from PIL import Image
+
+from omniwsi.errors import UnreadableSlide
+from omniwsi.geometry import Box
+from omniwsi.slide.slide import WHITE
+
+_CACHE_BYTES = 128 << 20
+"""Decoded native tiles that OpenSlide keeps: a row of them, since tiles of a sweep overlap."""
+
+
+class OpenSlideReader:
+    """Whatever OpenSlide reads. Its handle is shared by threads, and dies for good at the first bad tile."""
+
+    name = "OpenSlide"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._slide = openslide.OpenSlide(path)
+        self._slide.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+        self.properties = dict(self._slide.properties)
+        self.level_sizes = self._slide.level_dimensions
+        self._steps = self._slide.level_downsamples
+        stated = self.properties.get("openslide.background-color", "FFFFFF")
+        self.background = (int(stated[:2], 16), int(stated[2:4], 16), int(stated[4:6], 16))
+        self.is_ycbcr = _is_ycbcr_called_rgb(path, self.properties)
+
+    def read(self, level: int, lv_box: Box) -> np.ndarray:
+        step = self._steps[level]
+        l0_x, skip_x = _aligned_start(lv_box.x0, step)
+        l0_y, skip_y = _aligned_start(lv_box.y0, step)
+        size = lv_box.width + skip_x, lv_box.height + skip_y
+        try:
+            rgba_HWC = np.asarray(self._slide.read_region((l0_x, l0_y), level, size))[skip_y:, skip_x:]
+        except openslide.OpenSlideError as error:
+            raise _damaged(self._path, level, lv_box, error) from None
+        rgb_HWC = _over(rgba_HWC, self.background)
+        return np.asarray(Image.fromarray(rgb_HWC, "YCbCr").convert("RGB")) if self.is_ycbcr else rgb_HWC
+
+    def close(self) -> None:
+        self._slide.close()
+
+
+def _is_ycbcr_called_rgb(path: Path, properties: dict[str, str]) -> bool:
+    """Whether a DICOM says RGB of frames that are JFIF files, which are YCbCr by definition.
+
+    Converters from SVS have written such series; taken at their word they show pink glass and green tissue.
+    """
+    if properties.get("dicom.PhotometricInterpretation") != "RGB":
+        return False
+    with path.open("rb") as file:
+        start = file.read(1 << 20)
+    frame = start.find(b"\xff\xd8\xff")
+    return frame >= 0 and start[frame + 3 : frame + 4] == b"\xe0" and start[frame + 6 : frame + 10] == b"JFIF"
+
+
+def _aligned_start(lv_start: int, step: float) -> tuple[int, int]:
+    """(level-0 start, pixels of the level to skip) such that OpenSlide begins on a whole pixel of the level.
+
+    It takes whole level-0 pixels and divides by a step that is rarely a whole number; between pixels it would interpolate.
+    Starting a little earlier finds a place where the two agree.
+    """
+    best = min(range(min(16, lv_start + 1)), key=lambda skip: abs((lv_start - skip) * step - round((lv_start - skip) * step)))
+    return round((lv_start - best) * step), best
+
+
+class TiffReader:
+    """TIFF by tifffile: OME-TIFF with its levels in SubIFDs, and TIFFs that OpenSlide will not open."""
+
+    name = "tifffile"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = tifffile.TiffFile(path)
+        self._lock = threading.Lock()
+        self.background = WHITE
+        series = max(self._file.series, key=lambda series: series.shape[0] * series.shape[1] if series.ndim > 1 else 0)
+        self._pages = [level.keyframe for level in series.levels]
+        for page in self._pages:
+            _require_rgb(path, page)
+        self.level_sizes = tuple((page.imagewidth, page.imagelength) for page in self._pages)
+
+    @property
+    def first_page(self) -> tifffile.TiffPage:
+        return self._pages[0]
+
+    @property
+    def ome_xml(self) -> str:
+        return self._file.ome_metadata or ""
+
+    def read(self, level: int, lv_box: Box) -> np.ndarray:
+        page = self._pages[level]
+        pixels = np.empty((*lv_box.shape, 3), np.uint8)
+        pixels[:] = self.background
+        step_x, step_y = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+        columns = -(-page.imagewidth // step_x)
+        for row in range(lv_box.y0 // step_y, -(-lv_box.y1 // step_y)):
+            for column in range(lv_box.x0 // step_x, -(-lv_box.x1 // step_x)):
+                segment = self._decode(page, row * columns + column, level, lv_box)
+                if segment is None:
+                    continue
+                here = Box.at(column * step_x, row * step_y, segment.shape[1], segment.shape[0]).clip(lv_box)
+                from_segment = here.seen_from(column * step_x, row * step_y)
+                pixels[here.seen_from(lv_box.x0, lv_box.y0).slices] = segment[from_segment.slices]
+        return pixels
+
+    def _decode(self, page: tifffile.TiffPage, index: int, level: int, lv_box: Box) -> np.ndarray | None:
+        """uint8 [H, W, 3], or None for a segment that was never written."""
+        if not page.databytecounts[index]:
+            return None
+        try:
+            with self._lock:
+                self._file.filehandle.seek(page.dataoffsets[index])
+                data = self._file.filehandle.read(page.databytecounts[index])
+            segment = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)[0]
+        except Exception as error:  # every codec has errors of its own
+            raise _damaged(self._path, level, lv_box, error) from None
+        if segment is None:
+            return None
+        gray_or_rgb = segment[0]
+        return gray_or_rgb[..., :3] if gray_or_rgb.shape[-1] >= 3 else np.repeat(gray_or_rgb[..., :1], 3, axis=-1)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class ArrayReader:
+    """Pixels in memory, as levels of a pyramid or as one."""
+
+    name = "array"
+
+    def __init__(self, levels_HWC: list[np.ndarray]) -> None:
+        self._levels = levels_HWC
+        self.background = WHITE
+        self.level_sizes = tuple((level.shape[1], level.shape[0]) for level in levels_HWC)
+
+    def read(self, level: int, lv_box: Box) -> np.ndarray:
+        return self._levels[level][lv_box.slices]
+
+    def close(self) -> None:
+        self._levels = []
+
+
+class ImageReader(ArrayReader):
+    """A plain picture (PNG, JPEG, BMP, WebP): small enough to be held whole."""
+
+    name = "image"
+
+    def __init__(self, path: Path) -> None:
+        with Image.open(path) as image:
+            self.dpi = image.info.get("dpi")
+            try:
+                pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise UnreadableSlide(f"{path.name} is damaged ({_reason(error)}); copy it again") from None
+        super().__init__([_over(pixels, WHITE) if pixels.shape[-1] == 4 else pixels])
+
+
+def _over(rgba_HWC: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
+    """What is transparent shows the background."""
+    alpha = rgba_HWC[..., 3:]
+    if alpha.min(initial=255) == 255:
+        return np.ascontiguousarray(rgba_HWC[..., :3])
+    mixed = rgba_HWC[..., :3] * (alpha / 255.0) + np.array(background) * (1 - alpha / 255.0)
+    return mixed.round().astype(np.uint8)
+
+
+def _require_rgb(path: Path, page: tifffile.TiffPage) -> None:
+    if page.dtype != np.uint8 or page.samplesperpixel not in (1, 3, 4) or page.planarconfig == 2:
+        kind = f"{page.samplesperpixel} channels of {page.dtype}"
+        raise UnreadableSlide(f"{path.name} is not a bright-field picture ({kind}); convert it to 8-bit RGB")
+
+
+def _damaged(path: Path, level: int, lv_box: Box, error: Exception) -> UnreadableSlide:
+    where = f"x {lv_box.x0}, y {lv_box.y0} of level {level}"
+    return UnreadableSlide(f"{path.name} is damaged near {where} ({_reason(error)}); copy it again from its source")
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".")[:120] if lines else type(error).__name__

@@ -1,0 +1,116 @@
+"""Tissue: one thing a network can segment. A value that travels in the model card, not an enum."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from omniwsi.errors import UnknownTissue, UsageError
+
+ObjectType = Literal["annotation", "detection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tissue:
+    """One row of a network's table of tissues."""
+
+    name: str
+    """As typed and as written into files: `distal_tubule`."""
+    index: int
+    """Position in the one-hot task code of the network; it never changes."""
+    label: str
+    """As people read it: `Distal tubules`."""
+    mpp: float
+    """The micrometres per pixel it was learnt at, and is looked for at."""
+    color: str
+    """`#rrggbb`"""
+    min_area_um2: float
+    """Objects (and holes) smaller than this are dropped, unless asked otherwise."""
+    object_type: ObjectType = "detection"
+    """What QuPath makes of its objects: annotations are few and large, detections many and small."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise ValueError(f"a tissue's name is lower case letters, digits and _, not {self.name!r}")
+        if not re.fullmatch(r"#[0-9a-f]{6}", self.color):
+            raise ValueError(f"the colour of {self.name} must look like #12ab9f, not {self.color!r}")
+        if self.index < 0 or not 0 < self.mpp < 1000 or self.min_area_um2 < 0:
+            raise ValueError(f"{self.name}: index, mpp and min_area_um2 must be sensible numbers")
+        if self.object_type not in ("annotation", "detection"):
+            raise ValueError(f"{self.name}: object_type is annotation or detection, not {self.object_type!r}")
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        value = int(self.color[1:], 16)
+        return value >> 16, value >> 8 & 255, value & 255
+
+
+KIDNEY = (
+    Tissue("distal_tubule", 0, "Distal tubules", 1.0, "#00b4d8", 150.0),
+    Tissue("proximal_tubule", 1, "Proximal tubules", 1.0, "#ffb703", 300.0),
+    Tissue("capsule", 2, "Glomerular units", 2.0, "#0a7d32", 3000.0, "annotation"),
+    Tissue("tuft", 3, "Glomerular tufts", 2.0, "#70e000", 2000.0, "annotation"),
+    Tissue("vessel", 4, "Arteries and arterioles", 1.0, "#e5383b", 200.0, "annotation"),
+    Tissue("ptc", 5, "Peritubular capillaries", 0.25, "#3a0ca3", 8.0),
+)
+"""The six of the published networks, in the order of their task code (DESIGN: the table of tissues)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One walk over a slide at one mpp, for all the tissues native to it."""
+
+    mpp: float
+    tissues: tuple[Tissue, ...]
+
+
+def sweeps(tissues: Iterable[Tissue]) -> tuple[Sweep, ...]:
+    """Tissues by mpp, coarsest first: the quick sweeps show early whether a run is worth its time.
+
+    >>> [(sweep.mpp, len(sweep.tissues)) for sweep in sweeps(KIDNEY)]
+    [(2.0, 2), (1.0, 3), (0.25, 1)]
+    """
+    tissues = tuple(tissues)
+    mpps = sorted({tissue.mpp for tissue in tissues}, reverse=True)
+    return tuple(Sweep(mpp, tuple(t for t in tissues if t.mpp == mpp)) for mpp in mpps)
+
+
+def select(known: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
+    """The tissues of `known` named in `asked` ("all", or "tuft,capsule"), in the order asked, each once.
+
+    >>> [tissue.name for tissue in select(KIDNEY, "tuft, capsule,tuft")]
+    ['tuft', 'capsule']
+    """
+    by_name = {tissue.name: tissue for tissue in known}
+    names = [name.strip().lower() for name in asked.split(",") if name.strip()]
+    if names == ["all"]:
+        return tuple(known)
+    unknown = [name for name in names if name not in by_name]
+    if unknown or not names:
+        what = f"unknown tissue {', '.join(unknown)}" if unknown else "no tissue named"
+        raise UnknownTissue(f"{what}; choose from all, {', '.join(by_name)}")
+    return tuple(by_name[name] for name in dict.fromkeys(names))
+
+
+def with_min_areas(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
+    """`tissues` with other smallest areas: "50" for all of them, or "ptc=5,tuft=500" for some; "" changes nothing.
+
+    >>> [tissue.min_area_um2 for tissue in with_min_areas(KIDNEY[4:], "ptc=5")]
+    [200.0, 5.0]
+    """
+    areas: dict[str, float] = {}
+    for part in (part.strip() for part in asked.split(",") if part.strip()):
+        name, _, number = part.rpartition("=")
+        try:
+            area = float(number)
+        except ValueError:
+            area = -1.0
+        if not 0 <= area < float("inf"):
+            raise UsageError(f"--min-area takes square micrometres, as in 50 or ptc=5,tuft=500, not {part!r}")
+        names = [name.strip()] if name else [tissue.name for tissue in tissues]
+        if unknown := [name for name in names if name not in {tissue.name for tissue in tissues}]:
+            raise UnknownTissue(f"--min-area names {unknown[0]}, which is not among the tissues asked for")
+        areas |= dict.fromkeys(names, area)
+    return tuple(replace(tissue, min_area_um2=areas.get(tissue.name, tissue.min_area_um2)) for tissue in tissues)

@@ -1,0 +1,223 @@
+"""What may happen to a patch between the microscope and the network, drawn at random.
+
+Shape first, colour after: `cut` turns a sample of any size into one square crop, warped in a single interpolation, and
+says which of its pixels are known; the rest work on whole batches, on whatever device they lie.
+
+Axes: B image, C colour, H rows, W columns, S the crop's side. Pixels are float32 in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from omniwsi.train.data import Sample
+
+ColorStep = Callable[[Tensor, Generator], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How strongly patches are varied."""
+
+    max_turn_deg: float
+    scales: tuple[float, float]
+    bend_px: float
+    """Deviation of the elastic displacement."""
+    colors: tuple[tuple[float, ColorStep], ...]
+    """(probability, step), applied in this order to each image independently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    pixels_CSS: Tensor
+    mask_SS: Tensor
+    known_SS: Tensor
+
+
+def cut(sample: Sample, side_px: int, how: Augmentation | None, generator: Generator) -> Crop:
+    """A crop of `sample` at a random place, turned, flipped, scaled and bent; the centre, as it is, if `how` is None.
+
+    Beyond the sample its mirror image is shown and nothing is known.
+    """
+    pixels_CHW = torch.from_numpy(sample.pixels_HWC.copy()).permute(2, 0, 1).float() / 255
+    mask_HW = torch.from_numpy(sample.mask_HW.copy()).float()
+    height, width = mask_HW.shape
+    grid_SS2 = _sampling_grid(width, height, side_px, how, generator)
+    inside_SS = ((grid_SS2 >= -0.5) & (grid_SS2 <= torch.tensor([width - 0.5, height - 0.5]))).all(-1)
+    unit = (2 * grid_SS2 + 1) / torch.tensor([width, height]) - 1
+    pixels = functional.grid_sample(
+        pixels_CHW[None], unit[None], "bilinear", padding_mode="reflection", align_corners=False
+    )
+    mask = functional.grid_sample(mask_HW[None, None], unit[None], "nearest", "border", align_corners=False)
+    return Crop(pixels[0], mask[0, 0], inside_SS.float())
+
+
+def _sampling_grid(
+    width: int, height: int, side_px: int, how: Augmentation | None, generator: Generator
+) -> Tensor:
+    """For every pixel of the crop the place (x, y) in the sample, in its pixels (centres at whole numbers)."""
+    steps = torch.arange(side_px) - (side_px - 1) / 2
+    y_SS, x_SS = torch.meshgrid(steps, steps, indexing="ij")
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    if how is not None:
+        turn = math.radians(how.max_turn_deg) * _uniform(generator, -1, 1)
+        scale = math.exp(_uniform(generator, *(math.log(s) for s in how.scales)))
+        flip_x, flip_y = (1 if _uniform(generator) < 0.5 else -1 for _ in range(2))
+        if how.bend_px:
+            bend = _smooth_field(side_px, generator) * how.bend_px * _uniform(generator)
+            x_SS, y_SS = x_SS + bend[0], y_SS + bend[1]
+        x_SS, y_SS = x_SS * flip_x / scale, y_SS * flip_y / scale
+        x_SS, y_SS = (
+            x_SS * math.cos(turn) - y_SS * math.sin(turn),
+            x_SS * math.sin(turn) + y_SS * math.cos(turn),
+        )
+        # Where the sample is larger than the crop the crop may lie anywhere in it, otherwise anywhere around it a bit.
+        room_x, room_y = (max(abs(n - side_px / scale), side_px / 8) / 2 for n in (width, height))
+        centre_x += room_x * _uniform(generator, -1, 1)
+        centre_y += room_y * _uniform(generator, -1, 1)
+    return torch.stack([x_SS + centre_x, y_SS + centre_y], -1)
+
+
+def _smooth_field(side_px: int, generator: Generator) -> Tensor:
+    """Two displacement fields [2, S, S] of deviation about 1 that change over some 60 px."""
+    coarse = torch.randn(1, 2, max(4, side_px // 60 + 3), max(4, side_px // 60 + 3), generator=generator)
+    return functional.interpolate(coarse, (side_px, side_px), mode="bicubic", align_corners=True)[0]
+
+
+def recolor(pixels_BCHW: Tensor, how: Augmentation, generator: Generator) -> Tensor:
+    """Each colour step of `how` on a random part of the batch; the result stays in [0, 1]."""
+    for probability, step in how.colors:
+        chosen_B = torch.rand(len(pixels_BCHW), generator=generator) < probability
+        if chosen_B.any():
+            pixels_BCHW = pixels_BCHW.clone()
+            pixels_BCHW[chosen_B] = step(pixels_BCHW[chosen_B], generator).clamp(0, 1)
+    return pixels_BCHW
+
+
+# Ruifrok and Johnston (2001): optical densities of haematoxylin, eosin and diaminobenzidine in red, green and blue.
+_HED = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+
+
+def stain_shift(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Stronger, weaker or shifted stains: each HED channel scaled by up to 25 % and moved by up to 0.05."""
+    hed = (_HED / _HED.norm(dim=1, keepdim=True)).to(pixels_BCHW)
+    density = -pixels_BCHW.clamp(min=1 / 255).log()
+    stains = torch.einsum("bchw,cs->bshw", density, torch.linalg.inv(hed))
+    gain, shift = (
+        _per_image(len(pixels_BCHW), 3, low, high, generator).to(pixels_BCHW) for low, high in ((0.75, 1.25), (-0.05, 0.05))
+    )
+    # Glass has no stain: what is shifted is scaled by how dense the pixel is.
+    weight = (density.mean(1, keepdim=True) / 0.2).clamp(max=1)
+    return torch.exp(-torch.einsum("bshw,sc->bchw", stains * gain + shift * weight, hed))
+
+
+def hue_turn(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Turns all colours about the grey axis by up to 0.35 rad in optical density: another stain, same structure."""
+    angle = _per_image(len(pixels_BCHW), 1, -0.35, 0.35, generator)[:, 0, 0, 0].to(pixels_BCHW)
+    axis = torch.full((3,), 1 / math.sqrt(3)).to(pixels_BCHW)
+    cross = torch.linalg.cross(torch.eye(3).to(pixels_BCHW), axis.expand(3, 3))
+    turn_B33 = (
+        torch.eye(3).to(pixels_BCHW) * angle.cos()[:, None, None]
+        + cross * angle.sin()[:, None, None]
+        + torch.outer(axis, axis) * (1 - angle.cos())[:, None, None]
+    )
+    density = -pixels_BCHW.clamp(min=1 / 255).log()
+    return torch.exp(-torch.einsum("bij,bjhw->bihw", turn_B33, density))
+
+
+def contrast(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Contrast about the mean by 0.75 to 1.3."""
+    gain = _per_image(len(pixels_BCHW), 1, 0.75, 1.3, generator).to(pixels_BCHW)
+    mean = pixels_BCHW.mean((1, 2, 3), keepdim=True)
+    return (pixels_BCHW - mean) * gain + mean
+
+
+def brightness(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Brighter or darker by up to 0.12 of the range."""
+    return pixels_BCHW + _per_image(len(pixels_BCHW), 1, -0.12, 0.12, generator).to(pixels_BCHW)
+
+
+def gamma(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Another camera curve: exponent 0.7 to 1.4."""
+    exponent = _per_image(len(pixels_BCHW), 1, math.log(0.7), math.log(1.4), generator).exp()
+    return pixels_BCHW.clamp(min=1e-4) ** exponent.to(pixels_BCHW)
+
+
+def blur(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Out of focus by a Gaussian of 0.4 to 1.3 px."""
+    sigma = 0.4 + 0.9 * _uniform(generator)
+    taps = torch.arange(-4, 5, dtype=pixels_BCHW.dtype, device=pixels_BCHW.device)
+    kernel = torch.exp(-(taps**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).expand(3, 1, 1, 9)
+    padded = functional.pad(pixels_BCHW, (4, 4, 4, 4), mode="reflect")
+    rows = functional.conv2d(padded, kernel, groups=3)
+    return functional.conv2d(rows, kernel.transpose(2, 3), groups=3)
+
+
+def noise(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Camera noise of deviation up to 0.03."""
+    sigma = _per_image(len(pixels_BCHW), 1, 0, 0.03, generator)
+    return pixels_BCHW + (sigma * torch.randn(pixels_BCHW.shape, generator=generator)).to(pixels_BCHW)
+
+
+def jpeg(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Blocks of 8 x 8 quantised as a JPEG coder would, one step for all frequencies but growing with them."""
+    side = 8
+    k = torch.arange(side, dtype=pixels_BCHW.dtype, device=pixels_BCHW.device)
+    cosine = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / (2 * side)) * math.sqrt(2 / side)
+    cosine[0] /= math.sqrt(2)
+    step = (0.01 + 0.07 * _uniform(generator)) * (1 + (k[:, None] + k[None]) / 4)
+    B, C, H, W = pixels_BCHW.shape
+    blocks = pixels_BCHW.reshape(B, C, H // side, side, W // side, side)
+    waves = torch.einsum("ui,bcyixj,vj->bcyuxv", cosine, blocks, cosine)
+    waves = (waves / step[:, None]).round() * step[:, None]
+    return torch.einsum("ui,bcyuxv,vj->bcyixj", cosine, waves, cosine).reshape(B, C, H, W)
+
+
+def dropout(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Coarse holes: up to a tenth of the picture, in squares of an eighth of its side, painted mid grey."""
+    share = 0.1 * _uniform(generator)
+    holes = torch.rand(len(pixels_BCHW), 1, 8, 8, generator=generator) < share
+    holes = functional.interpolate(holes.float(), pixels_BCHW.shape[-2:], mode="nearest").to(pixels_BCHW)
+    return pixels_BCHW * (1 - holes) + 0.5 * holes
+
+
+def _uniform(generator: Generator, low: float = 0, high: float = 1) -> float:
+    return low + (high - low) * torch.rand((), generator=generator).item()
+
+
+def _per_image(count: int, channels: int, low: float, high: float, generator: Generator) -> Tensor:
+    """[count, channels, 1, 1], uniform."""
+    return low + (high - low) * torch.rand(count, channels, 1, 1, generator=generator)
+
+
+PUBLISHED = Augmentation(
+    max_turn_deg=180,
+    scales=(0.8, 1.25),
+    bend_px=0,
+    colors=((0.5, contrast), (0.5, brightness), (0.5, dropout), (0.5, blur), (0.5, noise)),
+)
+"""Affine, flip, contrast, brightness, coarse dropout, blur and noise at probability 0.5 (Deng et al., MIDL 2022)."""
+
+STRONG = Augmentation(
+    max_turn_deg=180,
+    scales=(0.7, 1.4),
+    bend_px=6,
+    colors=(
+        (0.8, stain_shift),
+        (0.5, hue_turn),
+        (0.4, gamma),
+        (0.4, contrast),
+        (0.3, brightness),
+        (0.3, blur),
+        (0.3, noise),
+        (0.3, jpeg),
+    ),
+)
+"""What the best recipe uses: also elastic, stain, gamma and JPEG."""

@@ -1,0 +1,60 @@
+"""How a network is taught: everything about it that is not data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from omniwsi.train.augment import PUBLISHED, STRONG, Augmentation
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    name: str
+    optimiser: Literal["sgd", "adamw"]
+    learning_rate: float
+    schedule: Literal["polynomial", "cosine"]
+    """Polynomial: (1 - t)^0.9, as published. Cosine: to zero, after a warm-up."""
+    warmup_steps: int
+    weight_decay: float
+    batch_size: int
+    augmentation: Augmentation
+    balanced: bool
+    """Draw tissues equally often, and stains within a tissue; otherwise patches equally often."""
+    average: float
+    """Decay of the moving average of weights that is kept in the end; 0 keeps the last ones."""
+    fresh_heads: bool
+    """Start every tissue's head apart and alive; otherwise as PyTorch starts a layer."""
+
+
+MIDL2022 = Recipe(
+    name="midl2022",
+    optimiser="sgd",
+    learning_rate=1e-3,
+    schedule="polynomial",
+    warmup_steps=0,
+    weight_decay=5e-4,
+    batch_size=4,
+    augmentation=PUBLISHED,
+    balanced=False,
+    average=0,
+    fresh_heads=False,
+)
+"""As published: SGD with Nesterov momentum 0.99."""
+
+BEST = Recipe(
+    name="best",
+    optimiser="adamw",
+    learning_rate=1e-3,
+    schedule="cosine",
+    warmup_steps=200,
+    weight_decay=1e-2,
+    batch_size=8,
+    augmentation=STRONG,
+    balanced=True,
+    average=0.998,
+    fresh_heads=True,
+)
+"""The best one found so far (benchmarks/weights.md)."""
+
+RECIPES = {recipe.name: recipe for recipe in (MIDL2022, BEST)}
