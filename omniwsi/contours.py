@@ -164,9 +164,7 @@ class _Components:
     def add_empty(self, g_box: Box) -> None:
         self._left = np.zeros(g_box.height, np.int64)
 
-    def add(
-        self, mask_HW: np.ndarray, probs_HW: np.ndarray, own: Box, g_box: Box, edge_HW: np.ndarray
-    ) -> np.ndarray:
+    def add(self, mask_HW: np.ndarray, probs_HW: np.ndarray, own: Box, g_box: Box, edge_HW: np.ndarray) -> np.ndarray:
         """Global ids [H, W] of a window with its margin (0 is background); counts only the pixels it owns."""
         labels_HW, count = ndimage.label(mask_HW)
         first = len(self._parent)
@@ -463,7 +461,7 @@ def _simplified(outlines: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
         shapely.GeometryType.POLYGON, shapely.get_coordinates(simple), (ring_ends, polygon_ends)
     )
     bad = np.flatnonzero(~shapely.is_valid(polygons))
-    whole = np.array([shapely.Polygon(outlines[i][0], outlines[i][1:]) for i in bad], object)
+    whole = [shapely.Polygon(outlines[i][0], outlines[i][1:]) for i in bad.tolist()]
     polygons[bad] = shapely.simplify(whole, TOLERANCE_PX, preserve_topology=True)
     return polygons
 
@@ -487,7 +485,9 @@ def _contour(item: _Object, shape: shapely.Geometry, tissue: Tissue, options: Tr
     parts = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon" and part.area > 0]
     um2_per_l0_px = options.l0_mpp[0] * options.l0_mpp[1]
     area_um2 = sum(part.area for part in parts) * um2_per_l0_px
-    if not parts or area_um2 < options.min_area_um2 * 0.5:  # a sliver: rounding and simplifying left almost nothing of it
+    if (
+        not parts or area_um2 < options.min_area_um2 * 0.5
+    ):  # a sliver: rounding and simplifying left almost nothing of it
         return None
     whole = shapely.MultiPolygon(parts) if len(parts) > 1 else parts[0]
     centroid = whole.centroid

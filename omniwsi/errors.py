@@ -1,17 +1,17 @@
 """Every error a user can meet, drawn as a tree. Each message is one line that ends with the cure.
 
-    OmniWSIError                 exit status 1 unless said otherwise
-    ├── UsageError               what was asked for cannot be done on any slide          exit 2
-    │   ├── UnknownTissue        a tissue that these weights do not know
-    │   └── WeightsError         weights that are missing, damaged or do not fit their card
-    ├── DataError                training data that cannot be used                       exit 2
-    ├── SlideError               this slide cannot be used; others may
-    │   ├── UnreadableSlide      missing, damaged, not a slide, not allowed
-    │   ├── NoPixelSize          no physical pixel size that can be trusted
-    │   └── TooCoarse            the slide is coarser than a tissue can be seen at
-    └── RunError                 the output folder
-        ├── RunExists            it holds the results of something else
-        └── RunBusy              another process is writing to it
+OmniWSIError                 exit status 1 unless said otherwise
+├── UsageError               what was asked for cannot be done on any slide          exit 2
+│   ├── UnknownTissue        a tissue that these weights do not know
+│   └── WeightsError         weights that are missing, damaged or do not fit their card
+├── DataError                training data that cannot be used                       exit 2
+├── SlideError               this slide cannot be used; others may
+│   ├── UnreadableSlide      missing, damaged, not a slide, not allowed
+│   ├── NoPixelSize          no physical pixel size that can be trusted
+│   └── TooCoarse            the slide is coarser than a tissue can be seen at
+└── RunError                 the output folder
+    ├── RunExists            it holds the results of something else
+    └── RunBusy              another process is writing to it
 """
 
 

@@ -131,5 +131,3 @@ def _geometries(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield content["geometry"]
     else:
         yield content
-
-

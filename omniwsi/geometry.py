@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 
-
 @dataclass(frozen=True, slots=True)
 class Box:
     """Half-open rectangle of whole pixels; the variable's name says in which frame.
@@ -111,9 +110,7 @@ class Frame:
 
 
 def _covering(box: Box, scale_x: float, scale_y: float) -> Box:
-    return Box(
-        _floor(box.x0 * scale_x), _floor(box.y0 * scale_y), _ceil(box.x1 * scale_x), _ceil(box.y1 * scale_y)
-    )
+    return Box(_floor(box.x0 * scale_x), _floor(box.y0 * scale_y), _ceil(box.x1 * scale_x), _ceil(box.y1 * scale_y))
 
 
 # A product such as 3 * (1.0 / 0.1) may miss its whole number by a rounding error: forgive a millionth of a pixel.

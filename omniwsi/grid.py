@@ -101,8 +101,8 @@ class Coverage:
         seen_HW = np.zeros(g_box.shape, bool)
         rows = _reaching(self._grid.starts_y, self._grid.tile_px, g_box.y0, g_box.y1)
         columns = _reaching(self._grid.starts_x, self._grid.tile_px, g_box.x0, g_box.x1)
-        for row, column in np.argwhere(self._used[rows, columns]) + (rows.start, columns.start):
-            x, y = self._grid.starts_x[column], self._grid.starts_y[row]
+        for row, column in np.argwhere(self._used[rows, columns]):
+            x, y = self._grid.starts_x[columns.start + column], self._grid.starts_y[rows.start + row]
             tile = Box.at(x, y, self._grid.tile_px, self._grid.tile_px).clip(g_box)
             seen_HW[tile.seen_from(g_box.x0, g_box.y0).slices] = True
         return seen_HW

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import zarr
@@ -152,10 +153,10 @@ class Mosaic:
             self._wait()
         finally:
             self._writer.shutdown(wait=True)
-            self._sum_THW = self._weight_HW = self._strip_THW = np.empty(0)
+            del self._sum_THW, self._weight_HW, self._strip_THW  # the band is large, and a finished mosaic is only read
 
 
-def _open_array(path: Path, shape: tuple[int, int, int], fresh: bool) -> zarr.Array:
+def _open_array(path: Path, shape: tuple[int, int, int], fresh: bool) -> zarr.Array[Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not fresh:
         return zarr.open_array(path, mode="r+")

@@ -20,14 +20,15 @@ OVERVIEW_PX = 3000
 """The longer side of the picture."""
 _FINER = 2
 """Outlines are drawn this much larger and shrunk: lines without steps."""
-_BAR_LENGTHS_UM = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+_BAR_LENGTHS_MM = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+"""In millimetres, all of them: the font that Pillow brings has no Greek letter."""
 
 
 @dataclass(frozen=True, slots=True)
 class LegendEntry:
     tissue: Tissue
-    text: str
-    """what was found, e.g. `12 objects, 0.31 mm2`"""
+    objects: int
+    area_mm2: float
 
 
 class Overview:
@@ -70,12 +71,11 @@ class Overview:
 
 def _draw_scale_bar(picture: Image.Image, um_per_px: float, text_px: int) -> None:
     """In the lower left corner, on a plate, some sixth of the width long."""
-    fitting = [um for um in _BAR_LENGTHS_UM if um / um_per_px <= picture.width / 5]
+    fitting = [mm for mm in _BAR_LENGTHS_MM if 1000 * mm / um_per_px <= picture.width / 5]
     if not fitting:
         return
-    um = fitting[-1]
-    text = f"{um // 1000} mm" if um >= 1000 else f"{um} \u00b5m"
-    bar_px, pad = round(um / um_per_px), text_px // 2
+    text = f"{fitting[-1]:g} mm"
+    bar_px, pad = round(1000 * fitting[-1] / um_per_px), text_px // 2
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(text_px)
     plate_width = max(bar_px, round(draw.textlength(text, font))) + 2 * pad
@@ -87,10 +87,10 @@ def _draw_scale_bar(picture: Image.Image, um_per_px: float, text_px: int) -> Non
 
 def _legend_strip(width: int, legend: Sequence[LegendEntry], title: str, text_px: int) -> Image.Image:
     """As many rows of entries as the width asks for, under the picture."""
-    font, pad = ImageFont.load_default(text_px), text_px // 2
+    font, small, pad = ImageFont.load_default(text_px), ImageFont.load_default(text_px * 0.6), text_px // 2
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    texts = [f"{entry.tissue.label}: {entry.text}" for entry in legend]
-    entry_px = max([round(measure.textlength(text, font)) for text in texts], default=0) + 2 * text_px + 2 * pad
+    texts = [f"{entry.tissue.label}: {entry.objects:,} in {entry.area_mm2:.3g} mm" for entry in legend]
+    entry_px = max([round(measure.textlength(text, font)) for text in texts], default=0) + 3 * text_px + 2 * pad
     columns = max(1, min(len(texts), width // max(1, entry_px)))
     rows = -(-len(texts) // columns)
     line_px = text_px + 2 * pad
@@ -101,4 +101,6 @@ def _legend_strip(width: int, legend: Sequence[LegendEntry], title: str, text_px
         x, y = pad + i % columns * entry_px, (1 + i // columns) * line_px
         draw.rectangle((x, y + 2, x + text_px, y + text_px + 2), fill=entry.tissue.rgb)
         draw.text((x + text_px + pad, y), text, fill="black", font=font)
+        # The font has no raised two either.
+        draw.text((x + text_px + pad + draw.textlength(text, font), y), "2", fill="black", font=small)
     return strip

@@ -102,6 +102,11 @@ def write_pyramid(
             tell(done, total)
 
 
+def read_channel(path: Path, channel: int, level: int = 0) -> np.ndarray:
+    """uint8 [H, W]: one tissue of a written image, whole."""
+    return np.asarray(zarr.open_group(path, mode="r")[str(level)][channel])  # type: ignore[index]
+
+
 def metadata(spec: PyramidSpec) -> dict[str, Any]:
     """The attributes of the group, as OME-NGFF of the version asks."""
     multiscale = {
@@ -150,7 +155,7 @@ def _transformations(spec: PyramidSpec, level: int) -> list[dict[str, Any]]:
     ]
 
 
-def _create_level(group: zarr.Group, name: str, spec: PyramidSpec, size: tuple[int, int]) -> zarr.Array:
+def _create_level(group: zarr.Group, name: str, spec: PyramidSpec, size: tuple[int, int]) -> zarr.Array[Any]:
     shape = (len(spec.tissues), size[1], size[0])
     chunk = _CHUNK_PX[spec.version]
     if spec.version == "0.5":
@@ -218,7 +223,7 @@ def _layer(spec: PyramidSpec, layer: Layer, b_box: Box) -> np.ndarray:
 class _Halving:
     """Boxes of a level as the mean of 2 x 2 pixels of the level below, rounded half up."""
 
-    def __init__(self, below: zarr.Array) -> None:
+    def __init__(self, below: zarr.Array[Any]) -> None:
         self._below = below
 
     def __call__(self, box: Box) -> np.ndarray:

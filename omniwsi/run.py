@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -32,7 +31,17 @@ PYRAMID, CONTOURS, TABLE, OVERVIEW = "segmentation.ome.zarr", "contours.geojson"
 RESULTS = (PYRAMID, CONTOURS, TABLE, OVERVIEW)
 MANIFEST = "run.json"
 _SCRATCH = "unfinished"
-_REPORTED_PACKAGES = ("omniwsi", "torch", "numpy", "zarr", "openslide-python", "openslide-bin", "tifffile", "shapely", "pillow")
+_REPORTED_PACKAGES = (
+    "omniwsi",
+    "torch",
+    "numpy",
+    "zarr",
+    "openslide-python",
+    "openslide-bin",
+    "tifffile",
+    "shapely",
+    "pillow",
+)
 
 
 class Run:
@@ -65,7 +74,7 @@ class Run:
             return {}
         path = self.folder / MANIFEST
         try:
-            earlier = json.loads(path.read_text(encoding="utf-8"))
+            earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             strangers = [name for name in RESULTS if (self.folder / name).exists()]
             if strangers:
@@ -181,4 +190,4 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     elif path.exists() or path.is_symlink():
-        os.unlink(path)
+        path.unlink()

@@ -21,8 +21,9 @@ from omniwsi.errors import TooCoarse, UsageError
 from omniwsi.geojson import GeoJSONWriter, Region, read_region
 from omniwsi.geometry import Box
 from omniwsi.grid import Coverage, Grid, Tile
+from omniwsi.model.card import ModelCard
 from omniwsi.model.checkpoint import DEFAULT_WEIGHTS, find_weights, load_model, sha256_of
-from omniwsi.model.predictor import Precision, Predicts, Predictor
+from omniwsi.model.predictor import Precision, Predictor, Predicts
 from omniwsi.mosaic import Mosaic
 from omniwsi.objects import Contour
 from omniwsi.picture import OVERVIEW_PX, LegendEntry, Overview
@@ -40,14 +41,9 @@ from omniwsi.slide import (
     stretched,
 )
 from omniwsi.tables import TableWriter
-from omniwsi.tissues import Sweep, Tissue, select, sweeps, with_min_areas
+from omniwsi.tissues import COARSEST, ENLARGED, Sweep, Tissue, select, sweeps, with_min_areas
 
 logger = logging.getLogger(__name__)
-
-COARSEST = 2.1
-"""A tissue is refused on slides whose pixels are more than this many times larger than it was learnt at."""
-_ENLARGED = 1.1
-"""From this factor on, a slide's pixels count as enlarged, which is worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +189,9 @@ def segment(
     OmniWSIError with a line that says what to do.
     """
     options = options or SegmentOptions(tissues=tissues)
-    predictor = Predictor(load_model(weights), device, options.precision)
+    model = load_model(weights)
+    require_sensible(model.card, options)
+    predictor = Predictor(model, device, options.precision)
     with open_slide(path, options.mpp) as slide:
         folder = Path(out) / folder_name(slide.info.name)
         return segment_slide(slide, folder, predictor, sha256_of(find_weights(weights)), options)
@@ -221,6 +219,19 @@ def segment_slide(
         run.manifest["seconds"] = round(time.perf_counter() - began, 1)
         run.finish()
         return _result(run, plan, time.perf_counter() - began)
+
+
+def require_sensible(card: ModelCard, options: SegmentOptions) -> None:
+    """What can be known to be wrong before any slide is opened. Raises UsageError."""
+    with_min_areas(select(card.tissues, options.tissues), options.min_area)
+    if options.overlap_px is not None and not 0 <= options.overlap_px <= card.tile_px // 2:
+        raise UsageError(f"--overlap lies between 0 and {card.tile_px // 2}, half a tile; not {options.overlap_px}")
+    if options.roi is not None:
+        read_region(options.roi)
+    if options.foreground not in ("auto", "none") and not Path(options.foreground).is_file():
+        raise UsageError(
+            f"--foreground takes auto, none, or a PNG or GeoJSON file; there is no file {options.foreground}"
+        )
 
 
 # --- The plan -----------------------------------------------------------------------------------------------------------
@@ -274,8 +285,6 @@ def _foreground(slide: Slide, asked: str) -> Foreground:
     try:
         with Image.open(path) as image:
             return stretched(np.asarray(image.convert("L")) > 127, slide.info.size)
-    except FileNotFoundError:
-        raise UsageError(f"--foreground takes auto, none, or a PNG or GeoJSON file; there is no file {asked}") from None
     except (UnidentifiedImageError, OSError) as error:
         raise UsageError(f"--foreground: {asked} is no picture that can be read ({error})") from None
     except ValueError as error:
@@ -290,7 +299,7 @@ def _mask_box(foreground: Foreground) -> Box:
 def _plan_warnings(info: SlideInfo, plans: Sequence[SweepPlan], options: SegmentOptions) -> Iterator[str]:
     for plan in plans:
         factor = max(info.mpp) / plan.sweep.mpp
-        if factor > _ENLARGED:
+        if factor > ENLARGED:
             names = ", ".join(tissue.name for tissue in plan.sweep.tissues)
             yield f"pixels of {max(info.mpp):g} um were enlarged {factor:.2f} times for {names}, learnt at {plan.sweep.mpp:g} um"
     if not any(plan.tiles for plan in plans):
@@ -404,7 +413,7 @@ def _write_contours(
         }
         for item in found
     }
-    legend = [LegendEntry(item.tissue, f"{item.objects:,} in {item.area_mm2:.3g} mm\u00b2") for item in found]
+    legend = [LegendEntry(item.tissue, item.objects, item.area_mm2) for item in found]
     overview.save(run.making(OVERVIEW), legend, slide.info.name)
 
 
@@ -413,19 +422,21 @@ def _traced(
 ) -> Iterator[tuple[Iterator[Contour], str]]:
     """The contours of each tissue, sweep after sweep, and its name."""
     for mosaic, sweep in zip(mosaics, plan.sweeps, strict=True):
-        covered = Coverage(sweep.grid, sweep.tiles)
-        region = plan.region
-
-        def analysed(g_box: Box, covered: Coverage = covered, grid: Grid = sweep.grid) -> np.ndarray:
-            seen_HW = covered(g_box)
-            return seen_HW & region.mask(g_box, grid.frame) if region else seen_HW
-
+        analysed = _analysed(sweep, plan.region)
         for channel, tissue in enumerate(sweep.sweep.tissues):
             trace_options = TraceOptions(
                 options.threshold, tissue.min_area_um2, info.mpp, sweep.grid.frame, info.fingerprint
             )
             read = partial(_channel, mosaic, channel)
             yield trace(read, sweep.grid.size, tissue, trace_options, analysed), tissue.name
+
+
+def _analysed(plan: SweepPlan, region: Region | None) -> Callable[[Box], np.ndarray]:
+    """Where a sweep has looked, and was wanted to."""
+    covered = Coverage(plan.grid, plan.tiles)
+    if region is None:
+        return covered
+    return lambda g_box: covered(g_box) & region.mask(g_box, plan.grid.frame)
 
 
 def _channel(mosaic: Mosaic, channel: int, g_box: Box) -> np.ndarray:

@@ -56,6 +56,21 @@ def draw_section(
     return _paint(layout, field, stain, mpp, rng)
 
 
+def draw_slide(section_um: tuple[float, float] = (768, 512), seed: int = 0, mpp: float = 0.25) -> Drawing:
+    """Four sections on one glass, two by two, each in another stain: the slide of `omniwsi demo`."""
+    sections = [draw_section(*section_um, stain, seed, mpp) for stain in STAINS]
+    height, width = sections[0].pixels_HWC.shape[:2]
+    gap = round(40 / mpp)
+    pixels_HWC = np.empty((2 * height + 3 * gap, 2 * width + 3 * gap, 3), np.uint8)
+    pixels_HWC[:] = GLASS
+    truth_THW = np.zeros((len(KIDNEY), *pixels_HWC.shape[:2]), bool)
+    for i, section in enumerate(sections):
+        y, x = gap + i // 2 * (height + gap), gap + i % 2 * (width + gap)
+        pixels_HWC[y : y + height, x : x + width] = section.pixels_HWC
+        truth_THW[:, y : y + height, x : x + width] = section.truth_THW
+    return Drawing(pixels_HWC, truth_THW, mpp)
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """Ellipses in micrometres; arrays of one length."""
@@ -77,7 +92,9 @@ def _lay_out(width_um: float, height_um: float, rng: np.random.Generator) -> _La
     def free(x: float, y: float, radius: float) -> bool:
         return all((x - r[0]) ** 2 + (y - r[1]) ** 2 > (radius + r[2]) ** 2 for r in rows)
 
-    def scatter(kind: str, tries: float, radii: tuple[float, float], stretch: float, walls: tuple[float, float]) -> None:
+    def scatter(
+        kind: str, tries: float, radii: tuple[float, float], stretch: float, walls: tuple[float, float]
+    ) -> None:
         for _ in range(round(tries)):
             short = rng.uniform(*radii)
             long = short * rng.uniform(1, stretch)
@@ -91,8 +108,8 @@ def _lay_out(width_um: float, height_um: float, rng: np.random.Generator) -> _La
     scatter("artery", 60 * area_mm2, (10, 16), 1.5, (5, 8))
     scatter("proximal", 2500 * area_mm2, (19, 28), 1.9, (11, 17))
     scatter("distal", 4000 * area_mm2, (11, 18), 1.8, (5.5, 8))
-    columns = np.array(rows).T
-    return _Layout(*columns[:5], columns[5].astype(int), columns[6])
+    x, y, long, short, angle, kind, wall = np.array(rows).T
+    return _Layout(x, y, long, short, angle, kind.astype(int), wall)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +122,7 @@ class _Field:
     """depth below the section's own edge"""
 
 
-def _depths(
-    layout: _Layout, width_um: float, height_um: float, to_the_edge: bool, rng: np.random.Generator
-) -> _Field:
+def _depths(layout: _Layout, width_um: float, height_um: float, to_the_edge: bool, rng: np.random.Generator) -> _Field:
     shape = round(height_um / _LAYOUT_MPP), round(width_um / _LAYOUT_MPP)
     y_HW, x_HW = (axis.astype(np.float32) * _LAYOUT_MPP for axis in np.mgrid[: shape[0], : shape[1]])
     far = np.float32(30)
@@ -240,7 +255,7 @@ def _add_nuclei(
         0,
     )
     for (row, col), where in zip(places[luck < chance], np.flatnonzero(luck < chance), strict=True):
-        flat = 0.45 if not within[row, col] or at_kind[where] >= 2 and not tuft[row, col] else rng.uniform(0.75, 1)
+        flat = 0.45 if not within[row, col] or (at_kind[where] >= 2 and not tuft[row, col]) else rng.uniform(0.75, 1)
         radius = rng.uniform(2.6, 3.5) / mpp
         reach = int(radius) + 1
         rows, cols = slice(max(0, row - reach), row + reach), slice(max(0, col - reach), col + reach)

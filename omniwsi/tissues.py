@@ -58,6 +58,12 @@ KIDNEY = (
 """The six of the published networks, in the order of their task code (DESIGN: the table of tissues)."""
 
 
+COARSEST = 2.1
+"""A tissue is refused on slides whose pixels are more than this many times larger than it was learnt at."""
+ENLARGED = 1.1
+"""From this factor on a slide's pixels count as enlarged, which is worth a warning."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """One walk over a slide at one mpp, for all the tissues native to it."""

@@ -55,7 +55,9 @@ class ModelCard:
             tissues = tuple(Tissue(**row) for row in fields.pop("tissues"))
             return cls(tissues=tissues, **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise WeightsError(f"the model card cannot be read ({error}); the file was not written by omniwsi") from None
+            raise WeightsError(
+                f"the model card cannot be read ({error}); the file was not written by omniwsi"
+            ) from None
 
     def with_figures(self, figures: Mapping[str, Any]) -> ModelCard:
         return replace(self, figures=figures)

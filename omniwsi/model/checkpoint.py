@@ -80,13 +80,33 @@ def save_model(model: OmniSeg, path: Path, half: bool = False) -> None:
     dtype = torch.float16 if half else torch.float32
     tensors = {name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
-    safetensors.torch.save_file(tensors, partial, {_CARD_KEY: model.card.to_json()})
+    partial.write_bytes(safetensors.torch.save(tensors, {_CARD_KEY: model.card.to_json()}))
     partial.replace(path)
 
 
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(path: Path) -> str:
+    """What is wrong with a weights file, or nothing: checksum (of those that ship), card, shapes, finite numbers."""
+    expected = _expected_sha256().get(path.name) if path.parent == weights_folder() else None
+    if expected is not None and sha256_of(path) != expected:
+        return "its checksum is not the one it shipped with"
+    try:
+        model = load_model(path)
+    except WeightsError as error:
+        return str(error)
+    broken = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+    return f"{broken[0]} holds numbers that are not finite" if broken else ""
+
+
+def _expected_sha256() -> dict[str, str]:
+    """File name -> sha256, from SHA256SUMS beside the weights that ship."""
+    sums = weights_folder() / "SHA256SUMS"
+    lines = sums.read_text().splitlines() if sums.is_file() else []
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def _require_fit(name: str, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

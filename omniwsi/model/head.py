@@ -8,13 +8,15 @@ Axes: B tile, T tissue, D channels, K the 162 numbers, P pixels, H rows, W colum
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
 from omniwsi.model.trunk import MAP_CHANNELS
 
 WIDTHS = (MAP_CHANNELS, 8, 8, 2)
-SHAPES = tuple((out, into) for into, out in zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+SHAPES = tuple((out, into) for into, out in pairwise(WIDTHS))
 WEIGHT_COUNTS = tuple(out * into for out, into in SHAPES)
 BIAS_COUNTS = WIDTHS[1:]
 HEAD_SIZE = sum(WEIGHT_COUNTS) + sum(BIAS_COUNTS)

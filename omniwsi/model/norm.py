@@ -19,7 +19,8 @@ def norm_relu(norm: nn.GroupNorm, x_NCHW: Tensor) -> Tensor:
     """relu(norm(x))"""
     on_slow_path = x_NCHW.device.type == "cpu" and x_NCHW.requires_grad and torch.is_grad_enabled()
     if on_slow_path and x_NCHW.is_contiguous(memory_format=torch.channels_last):
-        return _NormReLU.apply(x_NCHW, norm.weight, norm.bias, norm.num_groups, norm.eps)
+        relu_of_norm: Tensor = _NormReLU.apply(x_NCHW, norm.weight, norm.bias, norm.num_groups, norm.eps)  # type: ignore[no-untyped-call]  # torch has no types for it
+        return relu_of_norm
     return functional.relu(norm(x_NCHW), inplace=True)
 
 

@@ -47,10 +47,11 @@ class Predictor:
         self.card = model.card
         self.device = best_device() if device == "auto" else _require_device(device)
         kind = torch.device(self.device).type
-        self.precision = _best_precision(kind) if precision == "auto" else precision
+        self.precision = best_precision(kind) if precision == "auto" else precision
         self._chunk = _CHUNK.get(kind, 1)
         dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-        self._model = copy.deepcopy(model).eval().to(device=self.device, memory_format=torch.channels_last)
+        model = copy.deepcopy(model).eval().to(self.device)
+        self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
         self._model.trunk.to(dtype)
         self._dtype = dtype
         if kind == "cpu":
@@ -93,7 +94,7 @@ def _require_device(device: str) -> str:
     return device
 
 
-def _best_precision(kind: str) -> Precision:
+def best_precision(kind: str) -> Precision:
     """bfloat16 only where the hardware multiplies it: elsewhere it is emulated and slower."""
     if kind == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"

@@ -83,7 +83,7 @@ class Trunk(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Features:
         """`x_BCHW`: RGB in [0, 1], nothing subtracted."""
-        assert x_BCHW.shape[-1] % STRIDE_PX == 0 and x_BCHW.shape[-2] % STRIDE_PX == 0
+        assert all(side % STRIDE_PX == 0 for side in x_BCHW.shape[-2:])
         y_BDHW = self.stem(x_BCHW)
         skips = []
         for stage in self.encoder:
@@ -95,4 +95,3 @@ class Trunk(nn.Module):
         for block in self.decoder:
             y_BDHW = block(functional.interpolate(y_BDHW, scale_factor=2, mode="nearest") + skips.pop())
         return Features(self.project(y_BDHW), code_BF)
-

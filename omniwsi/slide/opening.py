@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import openslide
 import tifffile
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from omniwsi.errors import UnreadableSlide
 from omniwsi.geometry import Box
@@ -52,7 +52,7 @@ class ArraySlide(Slide):
         levels = [pixels_HWC] if isinstance(pixels_HWC, np.ndarray) else list(pixels_HWC)
         reader = ArrayReader(levels)
         size = pixel_size.given(mpp) if mpp is not None else None
-        digest = hashlib.sha256(np.ascontiguousarray(levels[0])).hexdigest()
+        digest = hashlib.sha256(levels[0].tobytes()).hexdigest()
         super().__init__(
             reader,
             SlideInfo(
@@ -105,11 +105,11 @@ def _open_otherwise(file: Path) -> _Opened:
         pass
     try:
         reader = ImageReader(file)
-    except (Image.UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         too_large = isinstance(error, Image.DecompressionBombError)
         why = "it is too large for a plain picture; convert it to a pyramidal TIFF" if too_large else "is it a slide?"
         raise UnreadableSlide(f"{file.name} cannot be opened by OpenSlide, as TIFF or as a picture; {why}") from None
-    claims = [Claim(*reader.dpi, "dpi of the picture", "inch", per_unit=True)] if reader.dpi else []
+    claims = [Claim(reader.dpi[0], reader.dpi[1], "dpi of the picture", "inch", per_unit=True)] if reader.dpi else []
     return reader, reader.name, claims, None, {}
 
 
@@ -157,7 +157,9 @@ def _require_file(path: Path) -> Path:
         if path.is_dir():
             series = sorted(path.glob("*.dcm"))
             if not series:
-                raise UnreadableSlide(f"{path} is a folder without a DICOM series; name the slides in it, e.g. {path}/*.svs")
+                raise UnreadableSlide(
+                    f"{path} is a folder without a DICOM series; name the slides in it, e.g. {path}/*.svs"
+                )
             return series[0]
         with path.open("rb") as file:
             if not file.read(1):

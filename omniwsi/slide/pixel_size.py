@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import math
 import re
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 PLAUSIBLE_MPPS = (0.02, 12.0)
 """From 500x oil to a flat-bed film scanner. 72 dpi reads as 352.8 and nanometres as 499: both lie far outside."""
 
-_UM_PER = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "inch": 25400.0, "in": 25400.0, "m": 1e6}
+_UM_PER = {
+    "nm": 1e-3,
+    "µm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "inch": 25400.0,
+    "in": 25400.0,
+    "m": 1e6,
+}
 _TIFF_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
 """TIFF's ResolutionUnit; 4 and 5 are extensions that some writers use."""
 
@@ -74,8 +84,8 @@ def tiff_resolution_claim(x_per_unit: object, y_per_unit: object, unit: object, 
 def ome_claim(ome_xml: str) -> list[Claim]:
     """PhysicalSizeX and -Y of the first image of an OME-XML header."""
     try:
-        pixels = next(node for node in ElementTree.fromstring(ome_xml).iter() if node.tag.rpartition("}")[2] == "Pixels")
-    except (ElementTree.ParseError, StopIteration):
+        pixels = next(node for node in ET.fromstring(ome_xml).iter() if node.tag.rpartition("}")[2] == "Pixels")
+    except (ET.ParseError, StopIteration):
         return []
     x, y = pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeY")
     if x is None or y is None:
@@ -102,7 +112,10 @@ def _judge_claim(claim: Claim, name: str) -> tuple[PixelSize | None, str]:
     unit = f" pixels per {claim.unit}" if claim.per_unit else f" {claim.unit}"
     reading = f", which reads as {x:.4g} um a pixel" if x is not None and claim.per_unit else ""
     hint = _hint(claim)
-    return None, f"{name} states a pixel size that cannot be right ({claim.source}: {said}{unit}{reading}); pass --mpp {hint}"
+    return (
+        None,
+        f"{name} states a pixel size that cannot be right ({claim.source}: {said}{unit}{reading}); pass --mpp {hint}",
+    )
 
 
 def _hint(claim: Claim) -> str:

@@ -72,7 +72,9 @@ def _aligned_start(lv_start: int, step: float) -> tuple[int, int]:
     It takes whole level-0 pixels and divides by a step that is rarely a whole number; between pixels it would interpolate.
     Starting a little earlier finds a place where the two agree.
     """
-    best = min(range(min(16, lv_start + 1)), key=lambda skip: abs((lv_start - skip) * step - round((lv_start - skip) * step)))
+    best = min(
+        range(min(16, lv_start + 1)), key=lambda skip: abs((lv_start - skip) * step - round((lv_start - skip) * step))
+    )
     return round((lv_start - best) * step), best
 
 
@@ -160,7 +162,7 @@ class ImageReader(ArrayReader):
 
     def __init__(self, path: Path) -> None:
         with Image.open(path) as image:
-            self.dpi = image.info.get("dpi")
+            self.dpi: tuple[float, float] | None = image.info.get("dpi")
             try:
                 pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
             except (OSError, SyntaxError, ValueError) as error:

@@ -131,7 +131,8 @@ class Slide:
         _, level = self._level_for(frame)
         rows = max(16, int(64e6 / max(1, level.size[0]) / (frame.step_y / level.frame.step_y)))
         bands = [
-            self.read(Box(g_box.x0, y, g_box.x1, min(y + rows, g_box.y1)), frame) for y in range(g_box.y0, g_box.y1, rows)
+            self.read(Box(g_box.x0, y, g_box.x1, min(y + rows, g_box.y1)), frame)
+            for y in range(g_box.y0, g_box.y1, rows)
         ]
         return np.concatenate(bands)
 

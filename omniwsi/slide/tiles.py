@@ -6,7 +6,7 @@ Axes: B tile, H rows, W columns, C red, green, blue.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class TileBatch:
 
 def read_tiles(
     slide: Slide, frame: Frame, tiles: Sequence[Tile], batch_size: int, workers: int = 2
-) -> Iterator[TileBatch]:
+) -> Generator[TileBatch]:
     """Batches of `tiles` in their order, the last one maybe shorter; two batches are read ahead by `workers` threads.
 
     An error of any read is raised here, where its tile would have come.

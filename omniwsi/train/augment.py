@@ -29,6 +29,8 @@ class Augmentation:
     scales: tuple[float, float]
     bend_px: float
     """Deviation of the elastic displacement."""
+    glass: float
+    """Probability that part of the crop becomes glass, where there is nothing of any tissue."""
     colors: tuple[tuple[float, ColorStep], ...]
     """(probability, step), applied in this order to each image independently."""
 
@@ -54,13 +56,29 @@ def cut(sample: Sample, side_px: int, how: Augmentation | None, generator: Gener
     pixels = functional.grid_sample(
         pixels_CHW[None], unit[None], "bilinear", padding_mode="reflection", align_corners=False
     )
-    mask = functional.grid_sample(mask_HW[None, None], unit[None], "nearest", "border", align_corners=False)
-    return Crop(pixels[0], mask[0, 0], inside_SS.float())
+    planes_2HW = torch.stack([mask_HW, torch.from_numpy(sample.known_HW.copy()).float()])
+    planes = functional.grid_sample(planes_2HW[None], unit[None], "nearest", "border", align_corners=False)
+    crop = Crop(pixels[0], planes[0, 0], planes[0, 1] * inside_SS)
+    return _with_glass(crop, generator) if how is not None and _uniform(generator) < how.glass else crop
 
 
-def _sampling_grid(
-    width: int, height: int, side_px: int, how: Augmentation | None, generator: Generator
-) -> Tensor:
+def _with_glass(crop: Crop, generator: Generator) -> Crop:
+    """The tissue ends at a ragged line; beyond it is glass, known to be nothing."""
+    side_px = len(crop.mask_SS)
+    angle, at = _uniform(generator, 0, 2 * math.pi), _uniform(generator, -0.2, 0.6) * side_px
+    steps = torch.arange(side_px) - (side_px - 1) / 2
+    depth_SS = steps[:, None] * math.sin(angle) + steps * math.cos(angle) + 15 * _smooth_field(side_px, generator)[0]
+    is_glass_SS = depth_SS > at
+    color_C = 0.88 + 0.11 * _uniform(generator) + 0.02 * (torch.rand(3, generator=generator) - 0.5)
+    glass = color_C[:, None, None] + 0.008 * torch.randn(crop.pixels_CSS.shape, generator=generator)
+    return Crop(
+        torch.where(is_glass_SS, glass.clamp(0, 1), crop.pixels_CSS),
+        torch.where(is_glass_SS, 0.0, crop.mask_SS),
+        torch.where(is_glass_SS, 1.0, crop.known_SS),
+    )
+
+
+def _sampling_grid(width: int, height: int, side_px: int, how: Augmentation | None, generator: Generator) -> Tensor:
     """For every pixel of the crop the place (x, y) in the sample, in its pixels (centres at whole numbers)."""
     steps = torch.arange(side_px) - (side_px - 1) / 2
     y_SS, x_SS = torch.meshgrid(steps, steps, indexing="ij")
@@ -77,8 +95,8 @@ def _sampling_grid(
             x_SS * math.cos(turn) - y_SS * math.sin(turn),
             x_SS * math.sin(turn) + y_SS * math.cos(turn),
         )
-        # Where the sample is larger than the crop the crop may lie anywhere in it, otherwise anywhere around it a bit.
-        room_x, room_y = (max(abs(n - side_px / scale), side_px / 8) / 2 for n in (width, height))
+        # In a sample larger than the crop it may lie anywhere; a smaller one is seen whole, not quite in the middle.
+        room_x, room_y = (max(n - side_px / scale, side_px / 8) / 2 for n in (width, height))
         centre_x += room_x * _uniform(generator, -1, 1)
         centre_y += room_y * _uniform(generator, -1, 1)
     return torch.stack([x_SS + centre_x, y_SS + centre_y], -1)
@@ -110,7 +128,8 @@ def stain_shift(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
     density = -pixels_BCHW.clamp(min=1 / 255).log()
     stains = torch.einsum("bchw,cs->bshw", density, torch.linalg.inv(hed))
     gain, shift = (
-        _per_image(len(pixels_BCHW), 3, low, high, generator).to(pixels_BCHW) for low, high in ((0.75, 1.25), (-0.05, 0.05))
+        _per_image(len(pixels_BCHW), 3, low, high, generator).to(pixels_BCHW)
+        for low, high in ((0.75, 1.25), (-0.05, 0.05))
     )
     # Glass has no stain: what is shifted is scaled by how dense the pixel is.
     weight = (density.mean(1, keepdim=True) / 0.2).clamp(max=1)
@@ -150,8 +169,8 @@ def gamma(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
 
 
 def blur(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
-    """Out of focus by a Gaussian of 0.4 to 1.3 px."""
-    sigma = 0.4 + 0.9 * _uniform(generator)
+    """Out of focus, or enlarged from half the resolution: a Gaussian of 0.4 to 1.6 px."""
+    sigma = 0.4 + 1.2 * _uniform(generator)
     taps = torch.arange(-4, 5, dtype=pixels_BCHW.dtype, device=pixels_BCHW.device)
     kernel = torch.exp(-(taps**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(3, 1, 1, 9)
@@ -201,6 +220,7 @@ PUBLISHED = Augmentation(
     max_turn_deg=180,
     scales=(0.8, 1.25),
     bend_px=0,
+    glass=0,
     colors=((0.5, contrast), (0.5, brightness), (0.5, dropout), (0.5, blur), (0.5, noise)),
 )
 """Affine, flip, contrast, brightness, coarse dropout, blur and noise at probability 0.5 (Deng et al., MIDL 2022)."""
@@ -209,6 +229,7 @@ STRONG = Augmentation(
     max_turn_deg=180,
     scales=(0.7, 1.4),
     bend_px=6,
+    glass=0.15,
     colors=(
         (0.8, stain_shift),
         (0.5, hue_turn),

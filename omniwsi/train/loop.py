@@ -12,11 +12,12 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -30,7 +31,7 @@ from omniwsi.model.trunk import CODE_CHANNELS
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.augment import Crop, cut, recolor
-from omniwsi.train.data import Patch, Sample, load, read_patches, split_by_source
+from omniwsi.train.data import Patch, Sample, implied, load, read_patches, split_by_source
 from omniwsi.train.evaluate import Segmenter, judge, means
 from omniwsi.train.losses import dice_bce_loss
 from omniwsi.train.recipes import BEST, Recipe
@@ -122,34 +123,44 @@ def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progr
 # --- Data -----------------------------------------------------------------------------------------------------------
 
 
+_Cells = tuple[tuple[tuple[Sample, ...], ...], ...]
+"""[tissue][stain] -> samples"""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pool:
     """Samples to draw from: real ones by tissue and stain, and drawn ones."""
 
     real: tuple[Sample, ...]
-    cells: tuple[tuple[tuple[Sample, ...], ...], ...]
-    """[tissue][stain] -> samples"""
+    cells: _Cells
+    """of `real`"""
+    implied: _Cells
     drawn: tuple[Sample, ...]
 
 
 def _samples(options: TrainOptions) -> tuple[_Pool, list[Sample]]:
     patches: list[Patch] = [patch for path in options.data for patch in read_patches(path, KIDNEY)]
     if not patches and options.drawn_share < 1:
-        raise DataError("nothing to learn from: name a folder of patches, or pass --drawn 1 to learn from drawings alone")
+        raise DataError(
+            "nothing to learn from: name a folder of patches, or pass --drawn 1 to learn from drawings alone"
+        )
     learn, judging = split_by_source(patches, options.held_out, options.seed)
     real = tuple(load(patch) for patch in learn)
     drawn = tuple(drawn_samples(options.drawn_sections, options.seed)) if options.drawn_share else ()
-    return _Pool(real, _cells(real), drawn), [load(patch) for patch in judging]
+    others = [other for sample in real for other in implied(sample, KIDNEY)] if options.recipe.implied else []
+    return _Pool(real, _cells(real), _cells(others), drawn), [load(patch) for patch in judging if patch.mask]
 
 
-def _cells(samples: Sequence[Sample]) -> tuple[tuple[tuple[Sample, ...], ...], ...]:
+def _cells(samples: Sequence[Sample]) -> _Cells:
     cells: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples:
         cells.setdefault(sample.tissue.name, {}).setdefault(sample.stain, []).append(sample)
     return tuple(tuple(tuple(group) for group in stains.values()) for stains in cells.values())
 
 
-def drawn_samples(sections_a_stain: int, seed: int, tissues: Sequence[Tissue] = KIDNEY, side_um: float = 512):
+def drawn_samples(
+    sections_a_stain: int, seed: int, tissues: Sequence[Tissue] = KIDNEY, side_um: float = 512
+) -> Iterator[Sample]:
     """Every tissue of drawn sections in every stain, as Samples at the tissue's own mpp."""
     for stain in STAINS:
         for i in range(sections_a_stain):
@@ -158,10 +169,10 @@ def drawn_samples(sections_a_stain: int, seed: int, tissues: Sequence[Tissue] = 
                 times = round(tissue.mpp / section.mpp)
                 pixels = _mean_pool(section.pixels_HWC, times).round().astype("uint8")
                 mask = _mean_pool(section.truth_THW[tissue.index, :, :, None], times)[..., 0] > 0.5
-                yield Sample(pixels, mask, tissue, f"drawn/{stain}/{i}", stain)
+                yield Sample(pixels, mask, np.ones_like(mask), tissue, f"drawn/{stain}/{i}", stain)
 
 
-def _mean_pool(values_HWC, times: int):
+def _mean_pool(values_HWC: np.ndarray, times: int) -> np.ndarray:
     height, width, channels = values_HWC.shape
     return values_HWC.reshape(height // times, times, width // times, times, channels).mean((1, 3))
 
@@ -184,6 +195,8 @@ def draw_batch(pool: _Pool, options: TrainOptions, generator: torch.Generator) -
 def _draw_sample(pool: _Pool, options: TrainOptions, generator: torch.Generator) -> Sample:
     if pool.drawn and torch.rand((), generator=generator) < options.drawn_share:
         return _pick(pool.drawn, generator)
+    if pool.implied and torch.rand((), generator=generator) < options.recipe.implied:
+        return _pick(_pick(_pick(pool.implied, generator), generator), generator)
     if options.recipe.balanced:
         return _pick(_pick(_pick(pool.cells, generator), generator), generator)
     return _pick(pool.real, generator)
@@ -251,7 +264,7 @@ class _State:
 
     def __init__(self, model: OmniSeg, options: TrainOptions) -> None:
         self.options = options
-        self.model = model.to(options.device, memory_format=torch.channels_last)
+        self.model = _placed(model, options.device)
         self.average = {name: value.clone() for name, value in model.state_dict().items()}
         self.optimiser = _optimiser(model, options.recipe)
         self.generator = torch.Generator().manual_seed(options.seed)
@@ -282,7 +295,7 @@ class _State:
         """The averaged network, as float32."""
         averaged = OmniSeg(self.model.card)
         averaged.load_state_dict(self.average)
-        return averaged.to(self.options.device, memory_format=torch.channels_last).eval()
+        return _placed(averaged, self.options.device).eval()
 
     def save(self, scores: dict[str, float]) -> Path:
         """The state to go on from and the weights as they are."""
@@ -313,6 +326,10 @@ class _State:
         self.generator.set_state(content["generator"].cpu())
         self.step = content["step"]
         logger.info("going on at step %d", self.step)
+
+
+def _placed(model: OmniSeg, device: str) -> OmniSeg:
+    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
 
 
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

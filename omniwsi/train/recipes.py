@@ -21,6 +21,8 @@ class Recipe:
     augmentation: Augmentation
     balanced: bool
     """Draw tissues equally often, and stains within a tissue; otherwise patches equally often."""
+    implied: float
+    """Share of each batch drawn from what labels imply of other tissues."""
     average: float
     """Decay of the moving average of weights that is kept in the end; 0 keeps the last ones."""
     fresh_heads: bool
@@ -37,6 +39,7 @@ MIDL2022 = Recipe(
     batch_size=4,
     augmentation=PUBLISHED,
     balanced=False,
+    implied=0,
     average=0,
     fresh_heads=False,
 )
@@ -52,6 +55,7 @@ BEST = Recipe(
     batch_size=8,
     augmentation=STRONG,
     balanced=True,
+    implied=0.2,
     average=0.998,
     fresh_heads=True,
 )

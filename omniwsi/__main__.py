@@ -1,0 +1,5 @@
+"""`python -m omniwsi` is `omniwsi`."""
+
+from omniwsi.cli import main
+
+main()

@@ -1,0 +1,270 @@
+"""omniwsi segment"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from omniwsi.cli.console import complain, duration, err, meter, note, out, size, table, warn
+from omniwsi.errors import OmniWSIError, SlideError, UsageError
+
+if TYPE_CHECKING:
+    from omniwsi.model.predictor import Predictor
+    from omniwsi.segment import Plan, SegmentOptions, SegmentResult
+
+_FILES = (
+    ("overview.jpg", "to look at"),
+    ("contours.geojson", "drag it onto the slide in QuPath"),
+    ("objects.csv", "one row an object"),
+    ("segmentation.ome.zarr", "probabilities, for napari and programs"),
+    ("run.json", "how all of this was made"),
+)
+_FIND, _WHERE, _RESULT, _MACHINE = "What to find", "Where to look", "Results", "Machine"
+
+
+def segment(
+    slides: Annotated[list[Path], typer.Argument(help="Slides, OME-TIFFs, DICOM folders.", show_default=False)],
+    out_folder: Annotated[
+        Path, typer.Option("--out", "-o", help="Each slide gets a folder of its name in it.", rich_help_panel=_RESULT)
+    ] = Path("results"),
+    tissues: Annotated[str, typer.Option(help="all, or names: tuft,capsule.", rich_help_panel=_FIND)] = "all",
+    weights: Annotated[str, typer.Option(help="A name or a file.", rich_help_panel=_FIND)] = "renal6",
+    threshold: Annotated[
+        float, typer.Option(help="Probability from which on a pixel counts.", rich_help_panel=_FIND)
+    ] = 0.5,
+    min_area: Annotated[
+        str, typer.Option(help="Smallest object, um2: 50, or ptc=5,tuft=500.", rich_help_panel=_FIND)
+    ] = "",
+    roi: Annotated[
+        Path | None, typer.Option(help="GeoJSON: results end at its border.", rich_help_panel=_WHERE)
+    ] = None,
+    foreground: Annotated[
+        str, typer.Option(help="auto, none, or a PNG or GeoJSON file.", rich_help_panel=_WHERE)
+    ] = "auto",
+    mpp: Annotated[
+        float | None, typer.Option(help="Micrometres a pixel, if the file does not know.", rich_help_panel=_WHERE)
+    ] = None,
+    output_mpp: Annotated[
+        float | None, typer.Option(help="Of the OME-Zarr; else that of the finest tissue.", rich_help_panel=_RESULT)
+    ] = None,
+    ome_zarr: Annotated[str, typer.Option(help="0.5, or 0.4 for QuPath up to 0.7.", rich_help_panel=_RESULT)] = "0.5",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do again what is done.", rich_help_panel=_RESULT)
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done.", rich_help_panel=_RESULT)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A summary for programs on standard output.", rich_help_panel=_RESULT)
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=_MACHINE)] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16.", rich_help_panel=_MACHINE)] = "auto",
+    batch_size: Annotated[int, typer.Option(help="Tiles at a time.", rich_help_panel=_MACHINE)] = 4,
+    workers: Annotated[int, typer.Option(help="Threads that read.", rich_help_panel=_MACHINE)] = 2,
+    overlap: Annotated[
+        int | None, typer.Option(help="Of tiles, in pixels; else a quarter.", rich_help_panel=_MACHINE)
+    ] = None,
+) -> None:
+    """Segment slides: an OME-Zarr, contours for QuPath, a table and a picture of each.
+
+    A stopped run goes on with the same command. One bad slide does not stop the others.
+    """
+    from omniwsi.model.checkpoint import find_weights, load_model, sha256_of
+    from omniwsi.model.predictor import PRECISIONS, Predictor
+    from omniwsi.pyramid import VERSIONS
+    from omniwsi.segment import SegmentOptions
+    from omniwsi.slide.pixel_size import given
+
+    _require_one_of("--ome-zarr", ome_zarr, VERSIONS)
+    _require_one_of("--precision", precision, PRECISIONS)
+    if mpp is not None:
+        try:
+            given(mpp)
+        except ValueError as error:
+            raise UsageError(f"--mpp: {error}") from None
+    options = SegmentOptions(
+        tissues=tissues,
+        threshold=threshold,
+        min_area=min_area,
+        foreground=foreground,
+        roi=roi,
+        mpp=mpp,
+        output_mpp=output_mpp,
+        ome_zarr=ome_zarr,  # type: ignore[arg-type]  # checked just above
+        overlap_px=overlap,
+        precision=precision,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        workers=workers,
+    )
+    path = find_weights(weights)
+    predictor = Predictor(load_model(path), device, options.precision)
+    job = _Job(out_folder, predictor, sha256_of(path), options, overwrite, dry_run, err if as_json else out)
+    job.check(slides)
+    reports = [job.report(slide) for slide in slides]
+    failures = [report for report in reports if "error" in report]
+    if as_json:
+        out.print_json(json.dumps({"slides": reports, "failed": len(failures)}))
+    if len(slides) > 1:
+        done = len(slides) - len(failures)
+        note(f"{done} of {len(slides)} slides done" + ("; the same command goes on with the rest" if failures else ""))
+    if failures:
+        raise typer.Exit(1)
+
+
+def _require_one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{flag} takes {' or '.join(allowed)}, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is the same for every slide of a call."""
+
+    out_folder: Path
+    predictor: Predictor
+    weights_sha256: str
+    options: SegmentOptions
+    overwrite: bool
+    dry_run: bool
+    say: Console
+    """where results for people go"""
+
+    def check(self, slides: list[Path]) -> None:
+        """What can be wrong before any slide is opened. Raises UsageError."""
+        from omniwsi.run import folder_name
+        from omniwsi.segment import require_sensible
+
+        require_sensible(self.predictor.card, self.options)
+        seen: dict[Path, Path] = {}
+        for slide in slides:
+            folder = self.out_folder / folder_name(slide.name)
+            if folder in seen:
+                raise UsageError(
+                    f"{seen[folder]} and {slide} would both be written to {folder}; pass another -o for one"
+                )
+            seen[folder] = slide
+
+    def report(self, path: Path) -> dict[str, Any]:
+        """Do one slide, say what came of it, and return the same for programs."""
+        try:
+            return self._plan(path) if self.dry_run else self._segment(path)
+        except OmniWSIError as error:
+            if isinstance(error, UsageError):
+                raise
+            complain(str(error))
+            kind = "slide" if isinstance(error, SlideError) else "run"
+            return {"slide": str(path), "error": str(error), "kind": kind}
+
+    def _segment(self, path: Path) -> dict[str, Any]:
+        from omniwsi.run import folder_name
+        from omniwsi.segment import Progress, segment_slide
+        from omniwsi.slide import open_slide
+
+        with open_slide(path, self.options.mpp) as slide, meter(slide.info.name) as bar:
+
+            def tell(progress: Progress) -> None:
+                unit = "mm2" if progress.stage == "tiles" else ""
+                bar.show(progress.stage, progress.done, progress.total, progress.what, progress.mm2, unit)
+
+            folder = self.out_folder / folder_name(slide.info.name)
+            result = segment_slide(
+                slide, folder, self.predictor, self.weights_sha256, self.options, self.overwrite, tell
+            )
+        _show(self.say, path, result)
+        return _as_json(path, result)
+
+    def _plan(self, path: Path) -> dict[str, Any]:
+        from omniwsi.segment import make_plan
+        from omniwsi.slide import open_slide
+
+        card = self.predictor.card
+        with open_slide(path, self.options.mpp) as slide:
+            plan = make_plan(slide, card.tissues, card.tile_px, self.options)
+        seconds = plan.tile_count * _seconds_a_tile(self.predictor)
+        _show_plan(self.say, path, plan, seconds)
+        return {
+            "slide": str(path),
+            "dry_run": True,
+            "sweeps": [
+                {
+                    "mpp": sweep.sweep.mpp,
+                    "tissues": [tissue.name for tissue in sweep.sweep.tissues],
+                    "tiles": len(sweep.tiles),
+                    "tiles_of_grid": sweep.grid.tile_count,
+                }
+                for sweep in plan.sweeps
+            ],
+            "tiles": plan.tile_count,
+            "scratch_bytes": plan.scratch_bytes,
+            "result_bytes": plan.result_bytes,
+            "seconds": round(seconds, 1),
+            "warnings": list(plan.warnings),
+        }
+
+
+def _seconds_a_tile(predictor: Predictor) -> float:
+    """Measured on this machine, now: the median of a few."""
+    import time
+
+    import numpy as np
+
+    tile = np.full((1, predictor.card.tile_px, predictor.card.tile_px, 3), 200, np.uint8)
+    spent = []
+    for _ in range(4):
+        began = time.perf_counter()
+        predictor.decode(predictor.encode(tile), predictor.card.tissues)
+        spent.append(time.perf_counter() - began)
+    return sorted(spent[1:])[1]
+
+
+def _show(say: Console, path: Path, result: SegmentResult) -> None:
+    for warning in result.warnings:
+        warn(warning)
+    found = table("Tissue", "Objects", "Area mm2", "Share of tissue", title=f"[bold]{escape(path.name)}[/]")
+    for item in result.found:
+        found.add_row(item.tissue.label, f"{item.objects:,}", f"{item.area_mm2:.3f}", f"{100 * item.share:.1f} %")
+    say.print(found)
+    if result.already_done:
+        say.print(f"already done, nothing was computed (--overwrite does it again): {escape(str(result.folder))}")
+    else:
+        say.print(f"done in {duration(result.seconds)}: {escape(str(result.folder))}")
+    for name, use in _FILES:
+        say.print(f"  {name:<22} [dim]{use}[/]")
+
+
+def _as_json(path: Path, result: SegmentResult) -> dict[str, Any]:
+    return {
+        "slide": str(path),
+        "folder": str(result.folder),
+        "already_done": result.already_done,
+        "seconds": round(result.seconds, 1),
+        "tissues": {
+            item.tissue.name: {"objects": item.objects, "area_mm2": item.area_mm2, "share_of_foreground": item.share}
+            for item in result.found
+        },
+        "warnings": list(result.warnings),
+    }
+
+
+def _show_plan(say: Console, path: Path, plan: Plan, seconds: float) -> None:
+    rows = table("Sweep", "Tissues", "Tiles", "Area mm2", title=f"[bold]{escape(path.name)}[/]: would be walked so")
+    for sweep in plan.sweeps:
+        rows.add_row(
+            f"{sweep.sweep.mpp:g} um",
+            ", ".join(tissue.name for tissue in sweep.sweep.tissues),
+            f"{len(sweep.tiles):,} of {sweep.grid.tile_count:,}",
+            f"{len(sweep.tiles) * sweep.mm2_per_tile:.1f}",
+        )
+    say.print(rows)
+    for warning in plan.warnings:
+        warn(warning)
+    say.print(
+        f"about {duration(seconds)} of network here, {size(plan.scratch_bytes)} of disk while it runs, "
+        f"{size(plan.result_bytes)} of results"
+    )

@@ -1,0 +1,73 @@
+"""omniwsi train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from omniwsi.cli.console import meter, note, out, table
+from omniwsi.errors import UsageError
+
+if TYPE_CHECKING:
+    from omniwsi.train.loop import Progress
+
+
+def train(
+    data: Annotated[
+        list[Path] | None, typer.Argument(help="Folders such as kidney_ki, or .csv manifests.", show_default=False)
+    ] = None,
+    out_folder: Annotated[Path, typer.Option("--out", "-o", help="State, log and weights; goes on if there.")] = Path(
+        "training"
+    ),
+    recipe: Annotated[str, typer.Option(help="best, or midl2022 as published.")] = "best",
+    steps: Annotated[int, typer.Option(help="Batches to learn from.")] = 4000,
+    form: Annotated[str, typer.Option(help="concat, or trilinear.")] = "concat",
+    name: Annotated[str, typer.Option(help="For the model card.")] = "mine",
+    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    held_out: Annotated[float, typer.Option(help="Share of the patches kept for judging, by source.")] = 0.25,
+    drawn: Annotated[float, typer.Option(help="Share of each batch from drawn sections.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same weights on a CPU.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+) -> None:
+    """Teach a network from patches in which one tissue is labelled each; the rest of a patch is unknown."""
+    from omniwsi.model.card import FORMS
+    from omniwsi.model.predictor import best_device
+    from omniwsi.train.loop import TrainOptions
+    from omniwsi.train.loop import train as teach
+    from omniwsi.train.recipes import RECIPES
+
+    if recipe not in RECIPES:
+        raise UsageError(f"--recipe takes {' or '.join(RECIPES)}, not {recipe}")
+    if form not in FORMS:
+        raise UsageError(f"--form takes {' or '.join(FORMS)}, not {form}")
+    options = TrainOptions(
+        data=tuple(data or ()),
+        out=out_folder,
+        recipe=RECIPES[recipe],
+        steps=steps,
+        form=form,
+        name=name,
+        init=init,
+        held_out=held_out,
+        drawn_share=drawn,
+        seed=seed,
+        device=best_device() if device == "auto" else device,
+    )
+    with meter(name) as bar:
+
+        def tell(progress: Progress) -> None:
+            bar.show("steps", progress.step, progress.steps, f"loss {progress.loss:.3f}")
+            if progress.dice:
+                scores = "  ".join(f"{tissue} {dice:.2f}" for tissue, dice in progress.dice.items())
+                note(f"step {progress.step:,}  loss {progress.loss:.3f}  Dice  {scores}")
+
+        result = teach(options, tell)
+    if result.dice:
+        rows = table("Tissue", "Dice on held-out patches")
+        for tissue, dice in result.dice.items():
+            rows.add_row(tissue, f"{dice:.3f}")
+        out.print(rows)
+    out.print(f"weights: {escape(str(result.weights))}")
