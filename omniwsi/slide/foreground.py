@@ -24,8 +24,10 @@ _DENSITY = (0.05, 0.12)
 """The threshold on optical density lies between these: below is the glass's own unevenness, above is pale tissue."""
 _GRAY_DENSITY = 0.25
 """What has no colour must be denser than this: shadows and coverslip edges are not, silver is."""
-_LARGEST_HOLE_SHARE = 0.002
-"""White holes up to this share of the thumbnail are lumina and belong to the tissue around them."""
+_LARGEST_HOLE_UM2 = 50_000
+"""White holes up to this size, 250 um across, are lumina and belong to the tissue around them."""
+_USUAL_UM_PER_PX = 10.0
+"""Of a thumbnail, where the slide's pixel size is unknown."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Foreground:
 def find_foreground(slide: Slide) -> Foreground:
     """Everything that is not glass, scanner void, shadow or green or blue ink."""
     pixels_HWC, frame = slide.thumbnail(THUMBNAIL_PX)
-    return Foreground(foreground_mask(pixels_HWC, slide.info.background), frame)
+    size = slide.info.pixel_size
+    um_per_px = frame.step_x * size.x if size else _USUAL_UM_PER_PX
+    return Foreground(foreground_mask(pixels_HWC, slide.info.background, um_per_px), frame)
 
 
 def everything(slide: Slide) -> Foreground:
@@ -74,7 +78,7 @@ def stretched(mask_HW: np.ndarray, l0_size: tuple[int, int]) -> Foreground:
     return Foreground(mask_HW, Frame(step_x, step_y))
 
 
-def foreground_mask(pixels_HWC: np.ndarray, glass: tuple[int, int, int]) -> np.ndarray:
+def foreground_mask(pixels_HWC: np.ndarray, glass: tuple[int, int, int], um_per_px: float) -> np.ndarray:
     """bool [H, W] of a thumbnail whose glass has the colour `glass`."""
     density_HWC = -np.log((pixels_HWC.astype(np.float32) + 1) / (np.array(glass, np.float32) + 1)).clip(max=3)
     density_HW = np.linalg.norm(density_HWC.clip(min=0), axis=-1) / np.sqrt(3)
@@ -82,7 +86,7 @@ def foreground_mask(pixels_HWC: np.ndarray, glass: tuple[int, int, int]) -> np.n
     dense = density_HW > _threshold(density_HW)
     mask = dense & (colored | (density_HW > _GRAY_DENSITY))
     mask &= ~_void(pixels_HWC) & ~_ink(pixels_HWC)
-    return _whole(mask)
+    return _whole(mask, _LARGEST_HOLE_UM2 / um_per_px**2)
 
 
 def _threshold(density_HW: np.ndarray) -> float:
@@ -112,7 +116,7 @@ def _ink(pixels_HWC: np.ndarray) -> np.ndarray:
     return ndimage.binary_dilation(ndimage.binary_opening(is_green | is_blue, iterations=2), iterations=3)
 
 
-def _whole(mask: np.ndarray) -> np.ndarray:
+def _whole(mask: np.ndarray, largest_hole_px: float) -> np.ndarray:
     """Without dust, with its lumina, and a little more at the edge."""
     labels, count = ndimage.label(mask)
     if not count:
@@ -122,6 +126,6 @@ def _whole(mask: np.ndarray) -> np.ndarray:
     large[0] = False
     mask = ndimage.binary_closing(np.pad(large[labels], 4), disk(3))[4:-4, 4:-4]
     holes, _ = ndimage.label(~mask)
-    small = np.bincount(holes.ravel()) <= _LARGEST_HOLE_SHARE * mask.size
+    small = np.bincount(holes.ravel()) <= largest_hole_px
     small[0] = False
     return ndimage.binary_dilation(mask | small[holes], disk(2))

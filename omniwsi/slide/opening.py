@@ -15,7 +15,7 @@ from omniwsi.errors import UnreadableSlide
 from omniwsi.geometry import Box
 from omniwsi.slide import pixel_size
 from omniwsi.slide.pixel_size import Claim, PixelSize
-from omniwsi.slide.readers import ArrayReader, ImageReader, OpenSlideReader, TiffReader, _reason
+from omniwsi.slide.readers import ArrayReader, ImageReader, OpenSlideReader, TiffReader, reason_of
 from omniwsi.slide.slide import WHITE, Reader, Slide, SlideInfo, levels_of
 
 _FINGERPRINT_BYTES = 1 << 20
@@ -31,12 +31,12 @@ def open_slide(path: str | Path, mpp: float | tuple[float, float] | None = None)
     """
     path = Path(path)
     file = _require_file(path)
-    if _is_ome_tiff(file):
-        reader, reader_name, claims, power, properties = _open_tiff(file)
-    elif openslide.OpenSlide.detect_format(file):
-        reader, reader_name, claims, power, properties = _open_with_openslide(file)
+    vendor = openslide.OpenSlide.detect_format(file)
+    # A TIFF of no vendor is read tile by tile: exact at every level, and OME-TIFF keeps its levels and its pixel size.
+    if vendor is None or vendor == "generic-tiff":
+        reader, reader_name, claims, power, properties = _open_plain(file)
     else:
-        reader, reader_name, claims, power, properties = _open_otherwise(file)
+        reader, reader_name, claims, power, properties = _open_with_openslide(file)
     return _slide(path, reader, reader_name, claims, power, properties, mpp)
 
 
@@ -63,6 +63,7 @@ class ArraySlide(Slide):
                 levels=levels_of(reader.level_sizes),
                 pixel_size=size,
                 pixel_size_problem="" if size else f"{name} was given no mpp",
+                background=_glass_color(reader),
                 fingerprint=digest,
             ),
         )
@@ -75,10 +76,7 @@ def _open_with_openslide(file: Path) -> _Opened:
     try:
         reader = OpenSlideReader(file)
     except openslide.OpenSlideError as error:
-        try:
-            return _open_tiff(file)
-        except (UnreadableSlide, tifffile.TiffFileError):
-            raise UnreadableSlide(f"{file.name} is damaged or of an unknown kind ({_reason(error)})") from None
+        raise UnreadableSlide(f"{file.name} is damaged ({reason_of(error)}); copy it again from its source") from None
     properties = reader.properties
     power = properties.get("openslide.objective-power")
     return reader, reader.name, pixel_size.claims_of(properties), power, properties
@@ -97,8 +95,8 @@ def _open_tiff(file: Path) -> _Opened:
     return reader, reader.name, claims, pixel_size.description_power(description), {}
 
 
-def _open_otherwise(file: Path) -> _Opened:
-    """Not for OpenSlide: another TIFF, or a plain picture."""
+def _open_plain(file: Path) -> _Opened:
+    """A TIFF of no vendor, or a plain picture."""
     try:
         return _open_tiff(file)
     except tifffile.TiffFileError:
@@ -171,15 +169,6 @@ def _require_file(path: Path) -> Path:
     except OSError as error:
         raise UnreadableSlide(f"{path} cannot be read ({error.strerror})") from None
     return path
-
-
-def _is_ome_tiff(file: Path) -> bool:
-    """OpenSlide would take it for a plain TIFF, without its levels and its pixel size."""
-    try:
-        with tifffile.TiffFile(file) as tiff:
-            return tiff.is_ome
-    except (tifffile.TiffFileError, OSError, ValueError):
-        return False
 
 
 def _bounds(properties: dict[str, str], size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -150,15 +150,10 @@ def _plausible(mpp: float) -> bool:
 
 def claims_of(properties: Mapping[str, str]) -> list[Claim]:
     """What OpenSlide's properties say, the vendor's own key before what was derived from the TIFF tags."""
+    written = properties.get("aperio.MPP")
+    if written is not None:  # OpenSlide reads a decimal comma as a point, which nobody promised
+        return [Claim(written, written, "aperio.MPP")]
     x, y = properties.get("openslide.mpp-x"), properties.get("openslide.mpp-y")
-    vendor = properties.get("openslide.vendor", "")
-    if x is not None and y is not None:
-        if "tiff.XResolution" in properties and vendor == "generic-tiff":
-            return tiff_resolution_claim(
-                properties["tiff.XResolution"],
-                properties.get("tiff.YResolution"),
-                properties.get("tiff.ResolutionUnit"),
-                "TIFF resolution",
-            ) or [Claim(x, y, "openslide.mpp")]
-        return [Claim(x, y, f"{vendor} metadata")]
-    return [Claim(raw, raw, "aperio.MPP") for raw in [properties.get("aperio.MPP")] if raw is not None]
+    if x is None or y is None:
+        return []
+    return [Claim(x, y, f"{properties.get('openslide.vendor', 'OpenSlide')} metadata")]

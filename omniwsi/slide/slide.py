@@ -40,6 +40,10 @@ class Reader(Protocol):
         """uint8 RGB of a box inside the level. Raises UnreadableSlide."""
         ...
 
+    def misplaced(self, level: int, lv_box: Box) -> tuple[float, float]:
+        """How far right of and below `lv_box` what `read` returns truly lies, in fractions of a pixel of the level."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -112,12 +116,11 @@ class Slide:
             g_box.y1 * scale_y + offset_y,
         )
         whole = [round(edge) for edge in edges]
-        if scale_x == scale_y == 1 and all(abs(edge - to) < 1e-6 for edge, to in zip(edges, whole, strict=True)):
-            return self._read_padded(number, Box(*whole))
+        if number == 0 and scale_x == scale_y == 1 and edges == tuple(whole):
+            return self._read_padded(number, Box(*whole))[0]
         lv_box = source_box(edges, scale_x, scale_y)
-        pixels_HWC = self._read_padded(number, lv_box)
-        x0, y0, x1, y1 = edges
-        return resample(pixels_HWC, (x0 - lv_box.x0, y0 - lv_box.y0, x1 - lv_box.x0, y1 - lv_box.y0), g_box.size)
+        pixels_HWC, (x, y) = self._read_padded(number, lv_box)
+        return resample(pixels_HWC, (edges[0] - x, edges[1] - y, edges[2] - x, edges[3] - y), g_box.size)
 
     def thumbnail(self, max_px: int) -> tuple[np.ndarray, Frame]:
         """The whole slide, its longer side at most `max_px`, and the frame of its pixels."""
@@ -150,15 +153,18 @@ class Slide:
         x, y = self.info.bounds_offset
         return x / level.frame.step_x, y / level.frame.step_y
 
-    def _read_padded(self, number: int, lv_box: Box) -> np.ndarray:
+    def _read_padded(self, number: int, lv_box: Box) -> tuple[np.ndarray, tuple[float, float]]:
+        """Pixels of `lv_box` with glass outside of the level, and where in the level their corner (x, y) truly lies."""
         inside = lv_box.clip(Box(0, 0, *self.info.levels[number].size))
+        right, down = self._reader.misplaced(number, inside)
+        corner = lv_box.x0 + right, lv_box.y0 + down
         if inside == lv_box:
-            return self._reader.read(number, lv_box)
+            return self._reader.read(number, lv_box), corner
         pixels = np.empty((*lv_box.shape, 3), np.uint8)
         pixels[:] = self.info.background
         if inside.area_px:
             pixels[inside.seen_from(lv_box.x0, lv_box.y0).slices] = self._reader.read(number, inside)
-        return pixels
+        return pixels, corner
 
     def close(self) -> None:
         self._reader.close()

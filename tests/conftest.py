@@ -1,0 +1,65 @@
+"""What tests share: where the real data lies, and models of six lines.
+
+The real slides and patches are not part of the repository; tests that need them are skipped where they are absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omniwsi.model.card import ModelCard
+from omniwsi.tissues import KIDNEY, Tissue
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the real slides and patches are not here (../shared)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def wsi(shared: Path) -> Path:
+    return shared / "data" / "wsi"
+
+
+@pytest.fixture(scope="session")
+def edge(shared: Path) -> Path:
+    return shared / "data" / "edge"
+
+
+class ColorModel:
+    """Finds a tissue by how dark a colour channel is: enough of a network for everything but networks."""
+
+    def __init__(self, tissues: Sequence[Tissue] = KIDNEY, tile_px: int = 64) -> None:
+        self.card = ModelCard("color", "concat", tuple(tissues), tile_px)
+        self.tiles_encoded = 0
+
+    def encode(self, pixels_BHWC: np.ndarray) -> np.ndarray:
+        self.tiles_encoded += len(pixels_BHWC)
+        return pixels_BHWC
+
+    def decode(self, features: np.ndarray, tissues: Sequence[Tissue]) -> np.ndarray:
+        return np.stack([1 - features[..., tissue.index % 3] / np.float32(255) for tissue in tissues], 1)
+
+
+@pytest.fixture
+def color_model() -> ColorModel:
+    return ColorModel()
+
+
+def blobs(width: int, height: int, seed: int = 0, size: float = 9.0) -> np.ndarray:
+    """A slide-like picture: dark blobs of tissue colours on glass, uint8 RGB [H, W, 3]."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    channels = [ndimage.gaussian_filter(rng.standard_normal((height, width)), size) for _ in range(3)]
+    strength = np.stack([1 / (1 + np.exp(-5 * c / c.std())) for c in channels], -1)
+    return (245 - 215 * strength).astype(np.uint8)
