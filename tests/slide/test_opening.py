@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -88,22 +89,21 @@ def test_a_folder_without_a_series(tmp_path: Path) -> None:
         open_slide(tmp_path)
 
 
-def test_a_file_one_may_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "secret.svs"
-    path.write_bytes(b"II*\0")
-    path.chmod(0)
-    tmp_path.chmod(0o755)
-    if hasattr(os, "seteuid") and os.geteuid() == 0:
-        for parent in tmp_path.parents:
-            if parent.stat().st_mode & 0o005 != 0o005:
-                pytest.skip("the temporary folder is for root alone")
-        os.seteuid(65534)
-    try:
-        with pytest.raises(UnreadableSlide, match="may not be read by you"):
-            open_slide(path)
-    finally:
-        if hasattr(os, "seteuid") and os.getuid() == 0:
-            os.seteuid(0)
+def test_a_file_one_may_not_read() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "secret.svs"
+        path.write_bytes(b"II*\0")
+        path.chmod(0)
+        is_root = hasattr(os, "seteuid") and os.geteuid() == 0
+        if is_root:  # whom nothing is forbidden
+            os.seteuid(65534)
+        try:
+            with pytest.raises(UnreadableSlide, match="may not be read by you"):
+                open_slide(path)
+        finally:
+            if is_root:
+                os.seteuid(0)
 
 
 def test_pictures_that_are_no_bright_field(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from omniwsi.errors import UsageError
+from omniwsi.metrics import dice
+from omniwsi.model.checkpoint import load_model
+from omniwsi.model.omniseg import OmniSeg
+from omniwsi.model.predictor import Predictor
+from omniwsi.synthetic import draw_section
+from omniwsi.tissues import KIDNEY
+
+
+@pytest.fixture(scope="module")
+def tiles() -> np.ndarray:
+    """Five tiles of 64 px of a drawn section."""
+    section = draw_section(400, 200, "pas", mpp=1.0, to_the_edge=True).pixels_HWC
+    return np.stack([section[40:104, 64 * i : 64 * i + 64] for i in range(5)])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_tile_gives_the_same_bytes_in_any_batch(model: OmniSeg, tiles: np.ndarray, precision: str) -> None:
+    predictor = Predictor(model, "cpu", precision)
+    alone = np.concatenate([predictor.decode(predictor.encode(tile[None]), KIDNEY) for tile in tiles])
+    for size in (2, 3, 5):
+        for start in range(0, 5, size):
+            batch = tiles[start : start + size]
+            probs = predictor.decode(predictor.encode(batch), KIDNEY)
+            np.testing.assert_array_equal(probs[: len(batch)], alone[start : start + size])
+
+
+def test_probability_is_the_sigmoid_of_the_difference_of_logits(model: OmniSeg, tiles: np.ndarray) -> None:
+    predictor = Predictor(model, "cpu", "float32")
+    probs = predictor.decode(predictor.encode(tiles[:1]), KIDNEY)
+    x = torch.from_numpy(tiles[:1]).permute(0, 3, 1, 2).float() / 255
+    with torch.inference_mode():
+        logits = model.decode(model.encode(x), KIDNEY)
+    np.testing.assert_allclose(probs, (logits[:, :, 1] - logits[:, :, 0]).sigmoid(), atol=1e-5)
+    assert probs.dtype == np.float32
+
+
+def test_bfloat16_finds_what_float32_finds() -> None:
+    """The weights that ship, on a drawn section in every precision."""
+    model = load_model()
+    side = model.card.tile_px
+    section = draw_section(600, 600, "he", seed=5, mpp=1.0).pixels_HWC[100 : 100 + side, 100 : 100 + side][None]
+    full, rounded = (
+        predictor.decode(predictor.encode(section), KIDNEY[:2])[0] >= 0.5
+        for predictor in (Predictor(model, "cpu", "float32"), Predictor(model, "cpu", "bfloat16"))
+    )
+    assert full.any()
+    for a, b in zip(full, rounded, strict=True):
+        assert dice(a, b) > 0.98
+
+
+def test_a_device_that_is_not_there(model: OmniSeg) -> None:
+    for device in ("cuda:99", "nonsense"):
+        with pytest.raises(UsageError, match=f"there is no device {device} here") as caught:
+            Predictor(model, device)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_agrees_with_the_cpu(model: OmniSeg, tiles: np.ndarray) -> None:
+    there, here = (Predictor(model, device, "float32") for device in ("cuda", "cpu"))
+    on_cuda = there.decode(there.encode(tiles), KIDNEY)[:5]
+    np.testing.assert_allclose(on_cuda, here.decode(here.encode(tiles), KIDNEY), atol=0.01)

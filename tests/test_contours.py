@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import math
+import uuid
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+from skimage.measure import find_contours
+
+import omniwsi.contours
+from omniwsi.contours import TraceOptions, _string, cut_value, trace
+from omniwsi.geometry import Frame
+from omniwsi.objects import Contour
+from omniwsi.tissues import KIDNEY
+
+PLAIN = TraceOptions(threshold=0.5, min_area_um2=0.0, l0_mpp=(1.0, 1.0), frame=Frame(1.0, 1.0), seed="slide")
+
+
+def contours_of(
+    probs_HW: np.ndarray, window_px: int = 2048, options: TraceOptions = PLAIN, analysed_HW: np.ndarray | None = None
+) -> list[Contour]:
+    analysed = (lambda g_box: np.ones(g_box.shape, bool)) if analysed_HW is None else (lambda g_box: analysed_HW[g_box.slices])
+    size = probs_HW.shape[1], probs_HW.shape[0]
+    return list(trace(lambda g_box: probs_HW[g_box.slices], size, KIDNEY[0], options, analysed, window_px))
+
+
+def polygons_of(contour: Contour) -> list[shapely.Polygon]:
+    return [shapely.Polygon(rings[0], rings[1:]) for rings in contour.polygons]
+
+
+def smooth(height: int, width: int, seed: int = 0, size: float = 6.0) -> np.ndarray:
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((height, width)), size)
+    return (255 / (1 + np.exp(-3 * field / field.std()))).round().astype(np.uint8)
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every vertex kept."""
+    monkeypatch.setattr(omniwsi.contours, "TOLERANCE_PX", 0.0)
+
+
+@pytest.mark.parametrize("window_px", [7, 64, 100, 333])
+def test_any_window_gives_the_same_objects(window_px: int) -> None:
+    """Vertex for vertex, since ids are made of the outlines."""
+    probs = smooth(350, 450)
+    whole, pieces = contours_of(probs), contours_of(probs, window_px)
+    assert {c.id: (c.mean_probability, c.touches_edge, c.area_um2) for c in whole} == {
+        c.id: (c.mean_probability, c.touches_edge, c.area_um2) for c in pieces
+    }
+
+
+@settings(deadline=None, max_examples=60)
+@given(arrays(np.uint8, st.tuples(st.integers(1, 14), st.integers(1, 14))), st.integers(1, 9))
+def test_any_picture_any_window(probs: np.ndarray, window_px: int) -> None:
+    whole, pieces = contours_of(probs), contours_of(probs, window_px)
+    assert sorted(c.id for c in whole) == sorted(c.id for c in pieces)
+    for contour in whole:
+        assert shapely.MultiPolygon(polygons_of(contour)).is_valid
+
+
+def test_the_outline_parts_pixel_centres_as_the_threshold_does(exact: None) -> None:
+    probs = smooth(200, 260, seed=3)
+    probs[np.isin(probs, (127, 128))] = 140  # rounding to 0.01 px may move an outline across a centre this close
+    y, x = np.mgrid[:200, :260]
+    centres = shapely.points(x.ravel() + 0.5, y.ravel() + 0.5)
+    inside = np.zeros(200 * 260, int)
+    tree = shapely.STRtree(centres)
+    for contour in contours_of(probs, 90):
+        for polygon in polygons_of(contour):
+            inside[tree.query(polygon, "contains")] += 1
+    np.testing.assert_array_equal(inside.reshape(200, 260), probs >= 128)
+
+
+def test_vertices_are_those_of_skimage(exact: None) -> None:
+    """Ring for ring: as many, as long, at the same places."""
+    probs = smooth(180, 220, seed=1)
+    theirs = find_contours(np.pad(probs, 1).astype(float), 127.5, fully_connected="low")
+    ours = [ring for contour in contours_of(probs, 64) for rings in contour.polygons for ring in rings]
+    assert len(ours) == len(theirs)
+    their_points = {(round(x - 0.5, 2), round(y - 0.5, 2)) for ring in theirs for y, x in ring}
+    our_points = {(x, y) for ring in ours for x, y in ring.tolist()}
+    close = {(x + dx / 100, y + dy / 100) for x, y in their_points for dx in (-1, 0, 1) for dy in (-1, 0, 1)}
+    rounded = {(round(x, 2), round(y, 2)) for x, y in close}
+    assert our_points <= rounded
+    their_length = sum(shapely.LineString(ring).length for ring in theirs)
+    our_length = sum(shapely.LineString(ring).length for ring in ours)
+    assert our_length == pytest.approx(their_length, rel=1e-3)
+
+
+@pytest.mark.parametrize("window_px", [2048, 50])
+def test_objects_are_the_components(window_px: int) -> None:
+    probs = smooth(300, 300, seed=2)
+    labels, count = ndimage.label(probs >= 128)
+    found = contours_of(probs, window_px)
+    assert count - 3 <= len(found) <= count  # of a pixel barely above the threshold nothing may be left to draw
+    means = sorted(round(float(v) / 255, 6) for v in ndimage.mean(probs, labels, range(1, count + 1)))
+    assert all(any(abs(c.mean_probability - mean) < 1e-5 for mean in means) for c in found)
+
+
+def disc(size: int, radius: float, hole: float = 0.0) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    distance = np.hypot(x, y)
+    return (255 * ((1 / (1 + np.exp(distance - radius))) * (1 / (1 + np.exp(hole - distance)) if hole else 1))).astype(
+        np.uint8
+    )
+
+
+@pytest.mark.parametrize("window_px", [200, 23])
+def test_a_ring_keeps_its_hole_and_its_measures(window_px: int) -> None:
+    (ring,) = contours_of(disc(120, 40, hole=20), window_px)
+    assert len(ring.polygons) == 1
+    assert len(ring.polygons[0]) == 2
+    assert ring.area_um2 == pytest.approx(math.pi * (40**2 - 20**2), rel=0.01)
+    assert ring.perimeter_um == pytest.approx(2 * math.pi * 40, rel=0.02)
+    assert ring.l0_centroid == pytest.approx((60, 60), abs=0.1)
+    assert ring.l0_bounds == pytest.approx((20, 20, 100, 100), abs=0.6)
+    assert not ring.touches_edge
+
+
+def test_circularity_of_a_disc() -> None:
+    (found,) = contours_of(disc(200, 70))
+    assert found.circularity == pytest.approx(1, abs=0.03)
+    assert found.equivalent_diameter_um == pytest.approx(140, rel=0.01)
+
+
+def test_micrometres_where_pixels_are_not_square() -> None:
+    options = TraceOptions(0.5, 0.0, (0.5, 0.25), Frame.at(2.0, (0.5, 0.25)), "slide")
+    (found,) = contours_of(disc(100, 30), options=options)
+    assert found.area_um2 == pytest.approx(math.pi * 60**2, rel=0.01)
+    assert found.perimeter_um == pytest.approx(2 * math.pi * 60, rel=0.02)
+    assert found.l0_centroid == pytest.approx((50 * 4, 50 * 8), abs=0.5)
+
+
+def test_smallest_area_holds_for_objects_and_holes() -> None:
+    probs = np.zeros((200, 300), np.uint8)
+    probs[20:60, 20:60] = 255  # 1600
+    probs[35:40, 35:40] = 0  # a hole of 25
+    probs[100:180, 20:100] = 255  # 6400
+    probs[120:150, 40:70] = 0  # a hole of 900
+    probs[100:110, 200:210] = 255  # 100
+    found = contours_of(probs, options=TraceOptions(0.5, 500.0, (1, 1), Frame(1, 1), "s"))
+    assert sorted(len(c.polygons[0]) for c in found) == [1, 2]
+    everything = contours_of(probs)
+    assert sorted(len(c.polygons[0]) for c in everything) == [1, 2, 2]
+
+
+@pytest.mark.parametrize("window_px", [2048, 40])
+def test_the_edge_of_what_was_analysed(window_px: int) -> None:
+    probs = np.zeros((120, 160), np.uint8)
+    for y, x in ((0, 50), (50, 20), (50, 90), (110, 0), (80, 130)):
+        probs[y : y + 10, x : x + 10] = 255
+    analysed = np.ones_like(probs, bool)
+    analysed[:, 140:] = False  # the last block ends where the network has looked
+    found = {
+        (round(c.l0_centroid[0]), round(c.l0_centroid[1])): c.touches_edge
+        for c in contours_of(probs, window_px, analysed_HW=analysed)
+    }
+    assert found == {(55, 5): True, (25, 55): False, (95, 55): False, (5, 115): True, (135, 85): True}
+
+
+def test_an_object_at_the_border_does_not_leave_the_slide() -> None:
+    (found,) = contours_of(np.full((50, 70), 255, np.uint8))
+    assert found.l0_bounds == (0, 0, 70, 50)
+    assert found.touches_edge
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.4, 0.5, 0.6, 0.9])
+def test_thresholds(threshold: float) -> None:
+    probs = np.tile(np.arange(256, dtype=np.uint8), (40, 1))
+    (found,) = contours_of(probs, options=TraceOptions(threshold, 0.0, (1, 1), Frame(1, 1), "s"))
+    assert cut_value(threshold) == math.ceil(255 * threshold - 1e-9)
+    assert found.l0_bounds[0] == pytest.approx(cut_value(threshold), abs=0.01)
+
+
+def test_valid_after_qupath_has_rounded() -> None:
+    """QuPath rounds to 0.01 px and refuses a file with one invalid polygon: noise at odd scales must survive it."""
+    rng = np.random.default_rng(0)
+    probs = ndimage.uniform_filter(rng.integers(0, 256, (400, 400)).astype(float), 2).astype(np.uint8)
+    for step in (0.13, 0.504, 1.984):
+        options = TraceOptions(0.5, 0.0, (0.5, 0.5), Frame(step, step * 1.1), "s")
+        found = contours_of(probs, options=options)
+        assert len(found) > 200
+        for contour in found:
+            for polygon in polygons_of(contour):
+                again = shapely.transform(polygon, lambda points: np.round(points, 2))
+                assert again.is_valid
+                assert not again.is_empty
+                assert again.equals(polygon)
+
+
+def test_ids_are_uuids_of_slide_tissue_and_outline() -> None:
+    probs = smooth(100, 100)
+    ids = [c.id for c in contours_of(probs)]
+    assert ids == [c.id for c in contours_of(probs)]
+    assert len(set(ids)) == len(ids)
+    assert all(str(uuid.UUID(id_)) == id_ for id_ in ids)
+    elsewhere = [c.id for c in contours_of(probs, options=TraceOptions(0.5, 0.0, (1, 1), Frame(1, 1), "another"))]
+    assert not set(ids) & set(elsewhere)
+
+
+def test_nothing() -> None:
+    assert contours_of(np.zeros((100, 100), np.uint8)) == []
+    assert contours_of(np.zeros((1, 1), np.uint8)) == []
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60))
+def test_stringing_equals_walking(seed: int, count: int) -> None:
+    """Pieces become chains and rings as when one follows them by hand."""
+    rng = np.random.default_rng(seed)
+    names = np.sort(rng.permutation(1000)[:count])
+    follows = dict(zip(names.tolist(), rng.permutation(names).tolist(), strict=True))
+    for name in names.tolist():
+        if rng.random() < 0.2 and len(follows) > 1:
+            del follows[name]
+    start = np.array(sorted(follows))
+    heads, lengths, sequence, is_closed = _string(start, np.array([follows[name] for name in start.tolist()]))
+    ours = {
+        (tuple(start[sequence[head : head + length]].tolist()), bool(closed))
+        for head, length, closed in zip(heads, lengths, is_closed, strict=True)
+    }
+    walked, seen, ends = set(), set(), set(follows.values())
+    for first in sorted(follows, key=lambda name: (name in ends, name)):
+        if first in seen:
+            continue
+        chain = [first]
+        while follows[chain[-1]] in follows and follows[chain[-1]] != first:
+            chain.append(follows[chain[-1]])
+        seen |= set(chain)
+        walked.add((tuple(chain), follows[chain[-1]] == first))
+    assert ours == walked

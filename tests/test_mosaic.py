@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omniwsi.geometry import Box, Frame
+from omniwsi.grid import Grid, Tile
+from omniwsi.mosaic import STRIP_ROWS, Mosaic, blending_window
+
+
+def random_probs(tile: Tile, tissues: int, tile_px: int) -> np.ndarray:
+    """What a network would say of a tile: the same whenever it is asked."""
+    return np.random.default_rng([tile.row, tile.column]).random((tissues, tile_px, tile_px), np.float32)
+
+
+def fill(mosaic: Mosaic, tiles: tuple[Tile, ...], tissues: int, batch: int = 3) -> None:
+    for start in range(0, len(tiles), batch):
+        some = tiles[start : start + batch]
+        mosaic.add(some, np.stack([random_probs(tile, tissues, mosaic.grid.tile_px) for tile in some]))
+
+
+def slow_twin(grid: Grid, tiles: tuple[Tile, ...], tissues: int) -> np.ndarray:
+    """Everything in memory, in double precision: the weighted mean at every pixel."""
+    width, height = grid.size
+    window = blending_window(grid.tile_px, grid.overlap_px).astype(float)
+    total = np.zeros((tissues, height + grid.tile_px, width + grid.tile_px))
+    weight = np.zeros(total.shape[1:])
+    for tile in tiles:
+        total[:, *tile.g_box.slices] += window * random_probs(tile, tissues, grid.tile_px)
+        weight[tile.g_box.slices] += window
+    mean = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    return np.rint(255 * mean[:, :height, :width])
+
+
+@pytest.mark.parametrize("size", [(1300, 1111), (100, 90), (256, 700), (300, 2000)])
+@pytest.mark.parametrize("overlap_px", [0, 64, 128])
+def test_equals_the_slow_twin(tmp_path: Path, size: tuple[int, int], overlap_px: int) -> None:
+    grid = Grid(size, Frame(1, 1), 256, overlap_px)
+    tiles = tuple(tile for i, tile in enumerate(grid.tiles()) if i % 5 != 3)  # some are glass
+    with Mosaic(tmp_path, grid, 2) as mosaic:
+        fill(mosaic, tiles, 2)
+    assert mosaic.finished
+    difference = mosaic.read(grid.g_box) - slow_twin(grid, tiles, 2)
+    assert np.abs(difference).max() <= 1  # float32 against float64 at a half
+    assert (difference != 0).mean() < 1e-4
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 150),
+    st.integers(1, 150),
+    st.integers(1, 3),
+    st.integers(0, 16),
+    st.integers(0, 255),
+    st.integers(0, 9),
+)
+def test_constant_in_constant_out(
+    tmp_path_factory: pytest.TempPathFactory, width: int, height: int, tissues: int, overlap: int, grey: int, seed: int
+) -> None:
+    """At every border and corner, with any tiles left out."""
+    grid = Grid((width, height), Frame(1, 1), 32, overlap)
+    rng = np.random.default_rng(seed)
+    tiles = tuple(tile for tile in grid.tiles() if seed == 0 or rng.random() < 0.7)
+    covered = np.zeros((height, width), bool)
+    with Mosaic(tmp_path_factory.mktemp("m"), grid, tissues) as mosaic:
+        for tile in tiles:
+            covered[tile.g_box.clip(grid.g_box).slices] = True
+            mosaic.add([tile], np.full((1, tissues, 32, 32), grey / np.float32(255)))
+    probs = mosaic.read(grid.g_box)
+    assert (probs[:, covered] == grey).all()
+    assert (probs[:, ~covered] == 0).all()
+
+
+def test_windows_of_neighbours_add_up_to_one() -> None:
+    window = blending_window(64, 16)
+    np.testing.assert_allclose(window[:, -16:] + window[:, :16], np.minimum(window[:, 32:33] * np.ones(16), 1), atol=1e-6)
+    assert window.min() > 0
+    np.testing.assert_array_equal(window, window[::-1, ::-1])
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 17, 30, 41])
+def test_a_stopped_mosaic_goes_on_to_the_same_bytes(tmp_path: Path, stop_after: int) -> None:
+    grid = Grid((900, 2100), Frame(1, 1), 256, 64)
+    tiles = grid.tiles()
+    with Mosaic(tmp_path / "whole", grid, 2) as mosaic:
+        fill(mosaic, tiles, 2)
+    whole = mosaic.read(grid.g_box)
+    with pytest.raises(Stop), Mosaic(tmp_path / "stopped", grid, 2) as mosaic:
+        fill(mosaic, tiles[:stop_after], 2, batch=1)
+        raise Stop
+    with Mosaic(tmp_path / "stopped", grid, 2) as mosaic:
+        todo = mosaic.missing(tiles)
+        assert len(todo) <= len(tiles)
+        if stop_after == 41:
+            assert mosaic.rows_done == 3 * STRIP_ROWS
+            assert len(todo) < len(tiles) // 2
+        fill(mosaic, todo, 2)
+    np.testing.assert_array_equal(mosaic.read(grid.g_box), whole)
+    with Mosaic(tmp_path / "stopped", grid, 2) as mosaic:
+        assert mosaic.missing(tiles) == ()
+    np.testing.assert_array_equal(mosaic.read(grid.g_box), whole)
+
+
+def test_no_tiles_at_all(tmp_path: Path) -> None:
+    grid = Grid((700, 600), Frame(1, 1), 256, 64)
+    with Mosaic(tmp_path, grid, 3):
+        pass
+    mosaic = Mosaic(tmp_path, grid, 3)
+    assert mosaic.finished
+    assert not mosaic.read(grid.g_box).any()
+
+
+def test_reading_beyond_the_grid_gives_nothing(tmp_path: Path) -> None:
+    grid = Grid((300, 300), Frame(1, 1), 256, 64)
+    with Mosaic(tmp_path, grid, 1) as mosaic:
+        mosaic.add(grid.tiles(), np.ones((4, 1, 256, 256), np.float32))
+    probs = mosaic.read(Box(-10, -20, 400, 310))
+    assert probs.shape == (1, 330, 410)
+    assert probs.sum() == 255 * 300 * 300
+    assert (probs[0, 20:320, 10:310] == 255).all()
+
+
+def test_clipped_to_a_region(tmp_path: Path) -> None:
+    grid = Grid((600, 1200), Frame(1, 1), 256, 64)
+    wanted = np.random.default_rng(0).random((1200, 600)) < 0.5
+    with Mosaic(tmp_path, grid, 1, clip=lambda g_box: wanted[g_box.slices]) as mosaic:
+        mosaic.add(grid.tiles(), np.ones((grid.tile_count, 1, 256, 256), np.float32))
+    np.testing.assert_array_equal(mosaic.read(grid.g_box)[0], wanted * 255)
