@@ -75,7 +75,7 @@ class Run:
         path = self.folder / MANIFEST
         try:
             earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             strangers = [name for name in RESULTS if (self.folder / name).exists()]
             if strangers:
                 raise RunExists(f"{self.folder} already holds {strangers[0]}; pass --overwrite or another -o") from None
