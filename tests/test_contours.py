@@ -24,7 +24,9 @@ PLAIN = TraceOptions(threshold=0.5, min_area_um2=0.0, l0_mpp=(1.0, 1.0), frame=F
 def contours_of(
     probs_HW: np.ndarray, window_px: int = 2048, options: TraceOptions = PLAIN, analysed_HW: np.ndarray | None = None
 ) -> list[Contour]:
-    analysed = (lambda g_box: np.ones(g_box.shape, bool)) if analysed_HW is None else (lambda g_box: analysed_HW[g_box.slices])
+    analysed = (
+        (lambda g_box: np.ones(g_box.shape, bool)) if analysed_HW is None else (lambda g_box: analysed_HW[g_box.slices])
+    )
     size = probs_HW.shape[1], probs_HW.shape[0]
     return list(trace(lambda g_box: probs_HW[g_box.slices], size, KIDNEY[0], options, analysed, window_px))
 

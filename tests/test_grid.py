@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,7 +33,7 @@ def test_tiles_cover_every_pixel_and_stay_inside(grid: Grid) -> None:
 @given(grids())
 def test_neighbours_overlap_by_at_least_what_was_asked(grid: Grid) -> None:
     for starts in (grid.starts_x, grid.starts_y):
-        assert all(0 < b - a <= grid.stride_px for a, b in zip(starts, starts[1:], strict=False))
+        assert all(0 < b - a <= grid.stride_px for a, b in pairwise(starts))
 
 
 @given(grids())

@@ -77,7 +77,9 @@ def test_constant_in_constant_out(
 
 def test_windows_of_neighbours_add_up_to_one() -> None:
     window = blending_window(64, 16)
-    np.testing.assert_allclose(window[:, -16:] + window[:, :16], np.minimum(window[:, 32:33] * np.ones(16), 1), atol=1e-6)
+    np.testing.assert_allclose(
+        window[:, -16:] + window[:, :16], np.minimum(window[:, 32:33] * np.ones(16), 1), atol=1e-6
+    )
     assert window.min() > 0
     np.testing.assert_array_equal(window, window[::-1, ::-1])
 

@@ -119,11 +119,16 @@ def test_every_sweep_lies_in_place(tmp_path: Path, sweep_mpp: float) -> None:
     y, x = (np.mgrid[:height, :width] + 0.5) * sweep_mpp
     spot = 255 * np.exp(-((x - 900) ** 2 + (y - 400) ** 2) / (2 * 30**2))
     path = tmp_path / "a.ome.zarr"
-    write_pyramid(path, spec_of((3000, 1600), 1.0, (2,)), [layer_of(spot.round().astype(np.uint8)[None], sweep_mpp, (2,))])
+    write_pyramid(
+        path, spec_of((3000, 1600), 1.0, (2,)), [layer_of(spot.round().astype(np.uint8)[None], sweep_mpp, (2,))]
+    )
     group = zarr.open_group(path, mode="r")
     datasets = group.attrs.asdict()["ome"]["multiscales"][0]["datasets"]
     for dataset in datasets[:3]:
-        scale, translation = (step[kind] for step, kind in zip(dataset["coordinateTransformations"], ("scale", "translation"), strict=True))
+        scale, translation = (
+            step[kind]
+            for step, kind in zip(dataset["coordinateTransformations"], ("scale", "translation"), strict=True)
+        )
         plane = np.asarray(group[dataset["path"]][0]).astype(float)
         rows, columns = np.indices(plane.shape)
         centre_y = (plane * (rows * scale[1] + translation[1])).sum() / plane.sum()

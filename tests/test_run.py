@@ -101,7 +101,7 @@ def test_overwriting_removes_what_a_run_made_and_nothing_else(tmp_path: Path) ->
 
 def test_results_of_an_unknown_origin_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "contours.geojson").write_text("precious")
-    with pytest.raises(RunExists, match="already holds contours.geojson"):
+    with pytest.raises(RunExists, match=r"already holds contours\.geojson"):
         Run(tmp_path, IDENTITY)
     assert (tmp_path / "contours.geojson").read_text() == "precious"
 
@@ -154,7 +154,14 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [("a.svs", "a"), ("a.b.tiff", "a.b"), ("a.ome.tif", "a"), ("A.OME.TIFF", "A"), ("series", "series"), (".svs", ".svs")],
+    [
+        ("a.svs", "a"),
+        ("a.b.tiff", "a.b"),
+        ("a.ome.tif", "a"),
+        ("A.OME.TIFF", "A"),
+        ("series", "series"),
+        (".svs", ".svs"),
+    ],
 )
 def test_folder_names(name: str, folder: str) -> None:
     assert folder_name(name) == folder

@@ -48,7 +48,7 @@ def test_sizes_are_those_of_a_kidney() -> None:
     section = draw_section(2000, 2000, "he", seed=3, mpp=2.0, to_the_edge=True)
 
     def diameter_um(index: int) -> float:
-        labels, count = ndimage.label(section.truth_THW[index])
+        labels, _ = ndimage.label(section.truth_THW[index])
         areas = np.bincount(labels.ravel())[1:] * 4
         return float(np.median(2 * np.sqrt(areas[areas > 300] / np.pi)))
 

@@ -54,7 +54,9 @@ def test_min_area_of_a_tissue_not_asked_for() -> None:
         with_min_areas(KIDNEY[:2], "ptc=5")
 
 
-@pytest.mark.parametrize("wrong", [{"name": "Big One"}, {"color": "red"}, {"mpp": 0}, {"index": -1}, {"object_type": "x"}])
+@pytest.mark.parametrize(
+    "wrong", [{"name": "Big One"}, {"color": "red"}, {"mpp": 0}, {"index": -1}, {"object_type": "x"}]
+)
 def test_a_tissue_is_checked_when_made(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"name|colour|sensible|object_type"):
         replace(KIDNEY[0], **wrong)

@@ -157,7 +157,9 @@ def _pages_of_largest(path: Path, file: tifffile.TiffFile) -> list[tifffile.Tiff
     for page in pages:
         _require_rgb(path, page)
     if len(series.levels[0].pages) > 1:
-        raise UnreadableSlide(f"{path.name} is not a bright-field picture ({series.axes} {series.shape}); convert it to 8-bit RGB")
+        raise UnreadableSlide(
+            f"{path.name} is not a bright-field picture ({series.axes} {series.shape}); convert it to 8-bit RGB"
+        )
     return pages
 
 

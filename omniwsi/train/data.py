@@ -141,7 +141,7 @@ def at_mpp(sample: Sample, mpp: float) -> Sample:
     height, width = sample.mask_HW.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
     pixels = Image.fromarray(sample.pixels_HWC).resize(size, Image.Resampling.LANCZOS)
-    how = Image.Resampling.HAMMING if scale < 1 else Image.Resampling.BILINEAR
+    how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
     mask, known = (
         np.asarray(Image.fromarray(plane.astype(np.uint8) * 255).resize(size, how))
         for plane in (sample.mask_HW, sample.known_HW)

@@ -9,6 +9,7 @@ Axes: B image, C colour, H rows, W columns.
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import math
 import time
@@ -95,29 +96,43 @@ class TrainResult:
 
 
 def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progress: None) -> TrainResult:
-    """Teach a network; called again with the same `out` it goes on where it was stopped, bit for bit on the CPU."""
+    """Teach a network; called again with the same `out` it goes on where it was stopped, bit for bit on the CPU.
+
+    Raises DataError for data that cannot be used, a loss that is no number, or an `out` begun with other options.
+    """
     options.out.mkdir(parents=True, exist_ok=True)
     learn, judging = _samples(options)
     model = _new_model(options)
     state = _State(model, options)
     state.restore()
-    steps_since, since = 0, time.perf_counter()
-    while state.step < options.steps:
-        batch = draw_batch(learn, options, state.generator)
-        loss = state.learn(batch)
-        steps_since += 1
-        if state.step % options.log_every == 0 or state.step == options.steps:
-            scores: dict[str, float] = {}
-            if state.step % options.judge_every == 0 or state.step == options.steps:
-                scores = means(judge(state.segmenter(), judging, options.device)) if judging else {}
-                state.save(scores)
-            took = (time.perf_counter() - since) / steps_since
-            steps_since, since = 0, time.perf_counter()
-            progress = Progress(state.step, options.steps, loss, took, scores)
+    try:
+        for progress in _steps(state, learn, judging):
             _log(options.out / "log.csv", progress)
             tell(progress)
-    scores = means(judge(state.segmenter(), judging, options.device)) if judging else {}
-    return TrainResult(state.save(scores), scores)
+    except BaseException:
+        state.save()
+        raise
+    scores = state.judge(judging)
+    state.save()
+    return TrainResult(state.save_weights(scores), scores)
+
+
+def _steps(state: _State, learn: _Pool, judging: Sequence[Sample]) -> Iterator[Progress]:
+    """Step after step, telling of some; whenever it judges, state and weights are on disk."""
+    options = state.options
+    told_at, since = state.step, time.perf_counter()
+    while state.step < options.steps:
+        loss = state.learn(draw_batch(learn, options, state.generator))
+        at_end = state.step == options.steps
+        if state.step % options.judge_every and state.step % options.log_every and not at_end:
+            continue
+        scores: dict[str, float] = {}
+        if state.step % options.judge_every == 0 and not at_end:
+            scores = state.judge(judging)
+            state.save()
+            state.save_weights(scores)
+        yield Progress(state.step, options.steps, loss, (time.perf_counter() - since) / (state.step - told_at), scores)
+        told_at, since = state.step, time.perf_counter()
 
 
 # --- Data -----------------------------------------------------------------------------------------------------------
@@ -228,7 +243,7 @@ def _training_card(options: TrainOptions) -> dict[str, Any]:
         "data": [path.name for path in options.data],
         "recipe": recipe,
         "steps": options.steps,
-        "init": options.init,
+        "init": Path(options.init).name if options.init else None,
         "held_out": options.held_out,
         "drawn_share": options.drawn_share,
         "seed": options.seed,
@@ -269,6 +284,8 @@ class _State:
         self.optimiser = _optimiser(model, options.recipe)
         self.generator = torch.Generator().manual_seed(options.seed)
         self.step = 0
+        self._drawn_until = self.generator.get_state()
+        self._changing = False
 
     def learn(self, batch: Batch) -> float:
         device = self.options.device
@@ -281,9 +298,12 @@ class _State:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+        self._changing = True
         self.optimiser.step()
         self.step += 1
         self._follow()
+        self._drawn_until = self.generator.get_state()
+        self._changing = False
         return loss.item()
 
     def _follow(self) -> None:
@@ -297,18 +317,28 @@ class _State:
         averaged.load_state_dict(self.average)
         return _placed(averaged, self.options.device).eval()
 
-    def save(self, scores: dict[str, float]) -> Path:
-        """The state to go on from and the weights as they are."""
+    def judge(self, judging: Sequence[Sample]) -> dict[str, float]:
+        """Mean foreground Dice by tissue."""
+        return means(judge(self.segmenter(), judging, self.options.device)) if judging else {}
+
+    def save(self) -> None:
+        """The state to go on from: that after the last whole step. Half a step is not saved over it."""
+        if self._changing:
+            return
         content = {
+            "options": _resume_key(self.options),
             "model": self.model.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
+            "generator": self._drawn_until,
             "step": self.step,
         }
         partial = self.options.out / "last.pt.partial"
         torch.save(content, partial)
         partial.replace(self.options.out / "last.pt")
+
+    def save_weights(self, scores: dict[str, float]) -> Path:
+        """The averaged network with what was judged of it on its card."""
         weights = self.options.out / "weights.safetensors"
         averaged = OmniSeg(self.model.card.with_figures({"step": self.step, "held_out_dice": scores}))
         averaged.load_state_dict(self.average)
@@ -320,12 +350,22 @@ class _State:
         if not path.exists():
             return
         content = torch.load(path, map_location=self.options.device, weights_only=True)
+        if content["options"] != _resume_key(self.options):
+            raise DataError(f"{self.options.out} was begun with other options; pass the same ones, or another -o")
         self.model.load_state_dict(content["model"])
         self.average = content["average"]
         self.optimiser.load_state_dict(content["optimiser"])
-        self.generator.set_state(content["generator"].cpu())
+        self._drawn_until = content["generator"].cpu()
+        self.generator.set_state(self._drawn_until)
         self.step = content["step"]
         logger.info("going on at step %d", self.step)
+
+
+def _resume_key(options: TrainOptions) -> str:
+    """What may not change between a stop and going on: everything that shapes the lessons but their number."""
+    same = asdict(options) | {"out": "", "steps": 0, "device": "", "judge_every": 0, "log_every": 0}
+    same["recipe"] = options.recipe.name
+    return json.dumps(same, default=str, sort_keys=True)
 
 
 def _placed(model: OmniSeg, device: str) -> OmniSeg:

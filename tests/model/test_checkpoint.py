@@ -87,7 +87,9 @@ def test_files_that_are_no_checkpoint(content: bytes, tmp_path: Path) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="there is no file"):
         import_published(tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"no weights called nothing; pass a \.safetensors file or one that ships: renal6"):
+    with pytest.raises(
+        WeightsError, match=r"no weights called nothing; pass a \.safetensors file or one that ships: renal6"
+    ):
         find_weights("nothing")
 
 

@@ -27,7 +27,7 @@ def test_every_stain(stain: str) -> None:
 
 
 def test_pale_pas_is_tissue_and_uneven_glass_is_not() -> None:
-    y, x = np.mgrid[:400, :600]
+    _, x = np.mgrid[:400, :600]
     pixels = np.stack([245 - x / 100, 244 - x / 100, 243 - x / 100], -1)  # 6 greys of vignette
     pixels += np.random.default_rng(0).normal(0, 1.5, pixels.shape)
     pixels[100:300, 200:400] = (228, 212, 229)

@@ -189,7 +189,9 @@ def test_scanned_bounds_are_the_frame(tmp_path: Path) -> None:
     """MRXS and some SVS state what was scanned of a larger canvas; QuPath shows that part, and so do we."""
     from omniwsi.slide.opening import _bounds
 
-    properties = {f"openslide.bounds-{k}": v for k, v in zip(("x", "y", "width", "height"), "7 9 50 40".split(), strict=True)}
+    properties = {
+        f"openslide.bounds-{k}": v for k, v in zip(("x", "y", "width", "height"), ("7", "9", "50", "40"), strict=True)
+    }
     assert _bounds(properties, (100, 100)) == (7, 9, 50, 40)
     assert _bounds({}, (100, 100)) == (0, 0, 100, 100)
     assert _bounds({"openslide.bounds-x": "70"} | properties, (55, 100)) == (7, 9, 48, 40)

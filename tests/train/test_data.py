@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from omniwsi.errors import DataError
+from omniwsi.tissues import KIDNEY
+from omniwsi.train.data import Patch, Sample, at_mpp, implied, load, read_patches, split_by_source
+
+
+def write_pair(folder: Path, name: str, size: tuple[int, int] = (32, 24), tissue: str = "distal") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), np.uint8)).save(folder / f"im_{name}.png")
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    mask[4:10, 5:15] = 255
+    Image.fromarray(mask).save(folder / f"im_{name}_mask_{tissue}.png")
+
+
+def test_the_published_layout(tmp_path: Path) -> None:
+    write_pair(tmp_path / "0_1_dt" / "he", "76_3")
+    write_pair(tmp_path / "5_3_ptc" / "pas", "86_1", tissue="PTC_lumen")
+    (tmp_path / "README.md").write_text("not a patch")
+    distal, ptc = read_patches(tmp_path, KIDNEY)
+    assert (distal.tissue.name, distal.mpp, distal.source, distal.stain) == ("distal_tubule", 1.0, "he/76", "he")
+    assert (ptc.tissue.name, ptc.mpp, ptc.source) == ("ptc", 0.25, "pas/86")
+    sample = load(distal)
+    assert sample.pixels_HWC.shape == (24, 32, 3)
+    assert sample.mask_HW.sum() == 60
+    assert sample.known_HW.all()
+
+
+def test_the_real_patches(shared: Path) -> None:
+    patches = read_patches(shared / "data" / "kidney_ki", KIDNEY)
+    assert len(patches) == 66
+    assert {patch.tissue.name for patch in patches} == {tissue.name for tissue in KIDNEY}
+    assert {patch.stain for patch in patches} == {"he", "pas", "sil", "tri"}
+    sample = load(patches[0])
+    assert sample.pixels_HWC.shape == (256, 256, 3)
+    assert 0 < sample.mask_HW.mean() < 1
+
+
+def test_a_manifest(tmp_path: Path) -> None:
+    write_pair(tmp_path / "data", "1")
+    rows = ["image,mask,tissue,mpp,source,stain", "data/im_1.png,data/im_1_mask_distal.png,tuft,1.0,case 1,pas"]
+    rows.append("data/im_1.png,,vessel,0.5,colon 3,he")
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    tuft, vessel = read_patches(tmp_path / "a.csv", KIDNEY)
+    assert load(tuft).mask_HW.shape == (12, 16)  # 1 um brought to the 2 um of tufts
+    nothing = load(vessel)
+    assert not nothing.mask_HW.any()
+    assert nothing.known_HW.all()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("image,mask,tissue\n", "lacks the columns mpp, source, stain"),
+        ("image,mask,tissue,mpp,source,stain\na,b,medulla,1,s,he\n", r"line 2: unknown tissue 'medulla'; known are"),
+        ("image,mask,tissue,mpp,source,stain\na,b,tuft,small,s,he\n", "mpp must be a number, not 'small'"),
+        ("image,mask,tissue,mpp,source,stain\na.png,b.png,tuft,1,s,he\n", "there is no file"),
+        ("image,mask,tissue,mpp,source,stain\n", "holds no patches"),
+    ],
+)
+def test_manifests_that_are_wrong(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(DataError, match=words) as caught:
+        read_patches(tmp_path / "a.csv", KIDNEY)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_are_wrong(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no patches"):
+        read_patches(tmp_path, KIDNEY)
+    with pytest.raises(DataError, match=r"neither a folder of patches nor a \.csv manifest"):
+        read_patches(tmp_path / "nothing", KIDNEY)
+    write_pair(tmp_path / "0_1_dt" / "he", "76_3")
+    (tmp_path / "0_1_dt" / "he" / "im_76_3_mask_distal.png").unlink()
+    with pytest.raises(DataError, match="has 0 masks beside it; it needs one"):
+        read_patches(tmp_path, KIDNEY)
+
+
+def test_a_mask_of_another_size(tmp_path: Path) -> None:
+    write_pair(tmp_path / "0_1_dt" / "he", "76_3")
+    Image.new("L", (5, 5)).save(tmp_path / "0_1_dt" / "he" / "im_76_3_mask_distal.png")
+    (patch,) = read_patches(tmp_path, KIDNEY)
+    with pytest.raises(DataError, match=r"is 32 x 24 px but its mask is 5 x 5; they must be equal"):
+        load(patch)
+
+
+def test_sources_are_never_split() -> None:
+    rng = np.random.default_rng(0)
+    patches = [
+        Patch(Path(f"{i}"), None, KIDNEY[i % 6], 1.0, f"source {rng.integers(30)}", "he" if i % 2 else "pas")
+        for i in range(200)
+    ]
+    for seed in range(5):
+        learn, judging = split_by_source(patches, 0.25, seed)
+        assert not {p.source for p in learn} & {p.source for p in judging}
+        assert sorted(learn + judging, key=lambda p: int(p.image.name)) == patches
+        for tissue in KIDNEY:
+            assert any(p.tissue == tissue for p in judging)
+            assert any(p.tissue == tissue for p in learn)
+    assert split_by_source(patches, 0.25, 1) == split_by_source(patches, 0.25, 1)
+    assert split_by_source(patches, 0.0)[1] == []
+
+
+def sample_of(index: int, mask_HW: np.ndarray) -> Sample:
+    pixels = np.full((*mask_HW.shape, 3), 200, np.uint8)
+    return Sample(pixels, mask_HW, np.ones_like(mask_HW), KIDNEY[index], "s", "he")
+
+
+def test_what_labels_imply() -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[8:24, 12:28] = True
+    said = {sample.tissue.name: sample for sample in implied(sample_of(1, mask), KIDNEY)}
+    # A proximal tubule is nothing else; at 0.25 um its 1 um label says too little for capillaries.
+    assert set(said) == {"distal_tubule", "vessel", "capsule", "tuft"}
+    for other in said.values():
+        assert not other.mask_HW.any()
+    np.testing.assert_array_equal(said["vessel"].known_HW, mask)
+    assert said["capsule"].known_HW.shape == (20, 20)
+    assert said["capsule"].known_HW.sum() == 8 * 8
+    (outside,) = implied(sample_of(2, mask), KIDNEY)
+    assert outside.tissue.name == "tuft"
+    np.testing.assert_array_equal(outside.known_HW, ~mask)
+    assert not outside.mask_HW.any()
+    (inside,) = implied(sample_of(3, mask), KIDNEY)
+    assert inside.tissue.name == "capsule"
+    np.testing.assert_array_equal(inside.known_HW, mask)
+    np.testing.assert_array_equal(inside.mask_HW, mask)
+
+
+def test_known_is_only_what_is_wholly_known() -> None:
+    known = np.ones((40, 40), bool)
+    known[:, 20:] = False
+    mask = np.zeros((40, 40), bool)
+    sample = Sample(np.zeros((40, 40, 3), np.uint8), mask, known, KIDNEY[2], "s", "he")
+    half = at_mpp(sample, 1.0)
+    assert half.known_HW.shape == (20, 20)
+    assert half.known_HW[:, :9].all()
+    assert not half.known_HW[:, 10:].any()

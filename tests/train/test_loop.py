@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from omniwsi.errors import DataError
+from omniwsi.model.card import ModelCard
+from omniwsi.model.checkpoint import load_model
+from omniwsi.model.omniseg import OmniSeg, scale_code
+from omniwsi.synthetic import draw_section
+from omniwsi.tissues import KIDNEY
+from omniwsi.train.evaluate import find, judge, means
+from omniwsi.train.loop import Progress, TrainOptions, start_heads_apart, train
+from omniwsi.train.recipes import BEST, MIDL2022
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn patches as the published ones are laid out, four sources a tissue."""
+    folder = tmp_path_factory.mktemp("patches")
+    for source in range(4):
+        section = draw_section(260, 260, "pas", seed=source, mpp=1.0, to_the_edge=True)
+        for index, name in ((0, "0_1_dt"), (1, "1_1_pt")):
+            place = folder / name / "pas"
+            place.mkdir(parents=True, exist_ok=True)
+            y = 60 + 70 * index
+            crop = (slice(y, y + 64), slice(100, 164))
+            Image.fromarray(section.pixels_HWC[crop]).save(place / f"im_{source}_{index}.png")
+            mask = section.truth_THW[index][crop].astype(np.uint8) * 255
+            Image.fromarray(mask).save(place / f"im_{source}_{index}_mask_x.png")
+    return folder
+
+
+def options(data: Path, out: Path, **changes: object) -> TrainOptions:
+    small = replace(BEST, batch_size=2, warmup_steps=2)
+    made = TrainOptions((data,), out, small, steps=6, crop_px=SIDE, judge_every=3, log_every=1, name="test")
+    return replace(made, **changes)
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    return load_model(folder / "weights.safetensors").state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_training_leaves_weights_that_say_what_they_are(data: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    result = train(options(data, tmp_path), told.append)
+    assert [progress.step for progress in told] == [1, 2, 3, 4, 5, 6]
+    assert all(np.isfinite(progress.loss) for progress in told)
+    model = load_model(result.weights)
+    assert model.card.name == "test"
+    assert model.card.tile_px == SIDE
+    assert model.card.training["steps"] == 6
+    assert set(result.dice) == {"distal_tubule", "proximal_tubule"}
+    assert model.card.figures["held_out_dice"] == result.dice
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[2]["distal_tubule"] != ""
+
+
+def test_the_same_seed_gives_the_same_weights(data: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(options(data, tmp_path / name, steps=2))
+    train(options(data, tmp_path / "c", steps=2, seed=1))
+    assert same(state(tmp_path / "a"), state(tmp_path / "b"))
+    assert not same(state(tmp_path / "a"), state(tmp_path / "c"))
+
+
+class Stop(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", [3, 4])
+def test_a_stopped_training_goes_on_bit_for_bit(data: Path, tmp_path: Path, after: int) -> None:
+    train(options(data, tmp_path / "whole"))
+
+    def stop(progress: Progress) -> None:
+        if progress.step == after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(options(data, tmp_path / "stopped"), stop)
+    steps: list[int] = []
+    train(options(data, tmp_path / "stopped"), lambda progress: steps.append(progress.step))
+    assert steps[0] == after + 1  # a stop saves, whenever it comes
+    assert same(state(tmp_path / "whole"), state(tmp_path / "stopped"))
+    with pytest.raises(DataError, match="was begun with other options"):
+        train(options(data, tmp_path / "stopped", seed=3))
+
+
+def test_trilinear_and_the_published_recipe_run(data: Path, tmp_path: Path) -> None:
+    result = train(options(data, tmp_path, steps=2, form="trilinear", recipe=replace(MIDL2022, batch_size=2)))
+    assert load_model(result.weights).card.form == "trilinear"
+
+
+def test_the_published_numbers() -> None:
+    """Deng et al., MIDL 2022: SGD, Nesterov momentum 0.99, 1e-3 falling by a polynomial of 0.9, batches of 4."""
+    assert (MIDL2022.optimiser, MIDL2022.learning_rate, MIDL2022.schedule, MIDL2022.batch_size) == (
+        "sgd",
+        1e-3,
+        "polynomial",
+        4,
+    )
+
+
+def test_drawings_alone_can_teach(tmp_path: Path) -> None:
+    made = TrainOptions(
+        (), tmp_path, replace(BEST, batch_size=2), steps=2, crop_px=SIDE, drawn_share=1.0, drawn_sections=1
+    )
+    assert train(made).dice == {}
+
+
+def test_going_on_from_weights(data: Path, tmp_path: Path) -> None:
+    first = train(options(data, tmp_path / "a", steps=2))
+    second = train(options(data, tmp_path / "b", steps=1, init=str(first.weights)))
+    start, end = state(tmp_path / "a"), state(tmp_path / "b")
+    change = max((start[name] - end[name]).abs().max().item() for name in start)
+    assert 0 < change < 0.05
+    assert load_model(second.weights).card.training["init"] == "weights.safetensors"
+
+
+def test_nothing_to_learn_from(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing to learn from"):
+        train(TrainOptions((), tmp_path))
+
+
+@pytest.mark.parametrize("form", ["concat", "trilinear"])
+def test_every_head_starts_alive_and_of_its_own(form: str) -> None:
+    """On tissue, hidden units of all heads fire somewhere, and no two tissues say the same."""
+    torch.manual_seed(0)
+    model = OmniSeg(ModelCard("a", form, KIDNEY, 64))
+    start_heads_apart(model)
+    section = draw_section(200, 200, "he", mpp=1.0, to_the_edge=True).pixels_HWC[:192, :192]
+    x = torch.from_numpy(section).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        logits = model.decode(model.encode(x), KIDNEY)[0]
+    spread = (logits[:, 1] - logits[:, 0]).flatten(1).std(1)
+    assert (spread > 0.02).all()
+    for i in range(6):
+        for j in range(i):
+            assert (logits[i] - logits[j]).abs().mean() > 0.02
+
+
+def test_judging_counts_the_tissue_of_each_sample() -> None:
+    """A segmenter that calls everything foreground: recall 1, so Dice follows from the share of the mask."""
+    from omniwsi.train.data import Sample
+
+    def everything(x: torch.Tensor, tissue: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.zeros(x.shape[0], *x.shape[2:]), torch.ones(x.shape[0], *x.shape[2:])], 1)
+
+    mask = np.zeros((50, 40), bool)
+    mask[:25] = True
+    samples = [
+        Sample(np.zeros((50, 40, 3), np.uint8), mask, np.ones_like(mask), KIDNEY[i], "s", "he") for i in (2, 5, 5)
+    ]
+    scores = judge(everything, samples)
+    assert [score.tissue for score in scores] == ["capsule", "ptc", "ptc"]
+    assert means(scores) == {"capsule": pytest.approx(2 / 3), "ptc": pytest.approx(2 / 3)}
+    assert find(everything, samples[0]).shape == (50, 40)
+
+
+def test_scales_of_the_trilinear_form() -> None:
+    assert [scale_code(tissue.mpp) for tissue in KIDNEY] == [1, 1, 0, 0, 1, 3]
