@@ -23,6 +23,8 @@ from omniwsi.train.data import MANIFEST_COLUMNS, read_patches
 
 TYPICAL_GLOMERULUS_UM = 190
 AIDPATH_MPP = 0.5
+STATED_MPP = {"0400": 0.25, "0200": 0.5, "200": 0.5}
+"""What some file names say of the magnification, 40 or 20 times."""
 GLAS_MPP = 0.62
 ABSENT_FROM_COLON = ("distal_tubule", "proximal_tubule", "capsule", "tuft")
 
@@ -54,7 +56,8 @@ def glomeruli(folder: Path, mpp: float | None = None):
         mask = folder / "masks" / f"{image.stem}.png"
         parts = image.stem.split("-")
         stain = {"Masson": "tri", "PASM": "sil", "PAS": "pas"}.get(parts[1], "pas") if len(parts) > 1 else "pas"
-        yield image, mask, "capsule", mpp or likely_mpp(mask), f"{folder.name}/{parts[0]}", stain
+        stated = next((mpp for said, mpp in STATED_MPP.items() if said in parts), mpp)
+        yield image, mask, "capsule", stated or likely_mpp(mask), f"{folder.name}/{parts[0]}", stain
 
 
 def likely_mpp(mask: Path) -> float:

@@ -22,7 +22,16 @@ def test_glomeruli_of_the_kidney_crop(wsi: Path, tmp_path: Path) -> None:
         for feature in features
         if feature["properties"]["classification"]["name"] == "capsule"
     ]
-    clear = [(790, 1325), (720, 2235), (2725, 2070), (2780, 2325), (1285, 2750), (2430, 2925), (4450, 3600), (3490, 3320)]
+    clear = [
+        (790, 1325),
+        (720, 2235),
+        (2725, 2070),
+        (2780, 2325),
+        (1285, 2750),
+        (2430, 2925),
+        (4450, 3600),
+        (3490, 3320),
+    ]
     found = sum(any(capsule.contains(shapely.Point(place)) for capsule in capsules) for place in clear)
     assert found >= 6
     assert len(capsules) < 40

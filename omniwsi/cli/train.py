@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +57,7 @@ def train(
         drawn_share=drawn,
         seed=seed,
         device=best_device() if device == "auto" else device,
+        command=shlex.join(["omniwsi", *sys.argv[1:]]),
     )
     with meter(name) as bar:
 

@@ -34,10 +34,12 @@ from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.augment import Crop, cut, recolor
 from omniwsi.train.data import Patch, Sample, implied, load, read_patches, split_by_source
 from omniwsi.train.evaluate import Segmenter, judge, means
-from omniwsi.train.losses import dice_bce_loss
+from omniwsi.train.losses import LOSSES
 from omniwsi.train.recipes import BEST, Recipe
 
 logger = logging.getLogger(__name__)
+
+LIMITS = "For research. Not for diagnosis: look at the contours before you trust a number."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class TrainOptions:
     """How many sections are drawn a stain."""
     seed: int = 0
     device: str = "cpu"
+    command: str = ""
+    """How it was called, for the model card."""
     judge_every: int = 500
     log_every: int = 20
 
@@ -225,7 +229,9 @@ def _pick(items: Sequence[Any], generator: torch.Generator) -> Any:
 
 
 def _new_model(options: TrainOptions) -> OmniSeg:
-    card = ModelCard(options.name, options.form, KIDNEY, options.crop_px, training=_training_card(options))
+    card = ModelCard(
+        options.name, options.form, KIDNEY, options.crop_px, training=_training_card(options), limits=LIMITS
+    )
     torch.manual_seed(options.seed)
     model = OmniSeg(card)
     if options.init:
@@ -240,6 +246,7 @@ def _training_card(options: TrainOptions) -> dict[str, Any]:
     recipe = asdict(options.recipe)
     del recipe["augmentation"]
     return {
+        "command": options.command,
         "data": [path.name for path in options.data],
         "recipe": recipe,
         "steps": options.steps,
@@ -292,7 +299,7 @@ class _State:
         for group in self.optimiser.param_groups:
             group["lr"] = _learning_rate(self.step, self.options)
         logits_B2HW = _forward(self.model, batch.pixels_BCHW, batch.tissue_B, batch.scale_B, device)
-        loss = dice_bce_loss(logits_B2HW, batch.mask_BHW.to(device), batch.known_BHW.to(device))
+        loss = LOSSES[self.options.recipe.loss](logits_B2HW, batch.mask_BHW.to(device), batch.known_BHW.to(device))
         if not torch.isfinite(loss):
             raise DataError(f"the loss became {loss.item()} at step {self.step}; a lower learning rate may help")
         self.optimiser.zero_grad(set_to_none=True)
@@ -363,7 +370,7 @@ class _State:
 
 def _resume_key(options: TrainOptions) -> str:
     """What may not change between a stop and going on: everything that shapes the lessons but their number."""
-    same = asdict(options) | {"out": "", "steps": 0, "device": "", "judge_every": 0, "log_every": 0}
+    same = asdict(options) | {"out": "", "steps": 0, "device": "", "command": "", "judge_every": 0, "log_every": 0}
     same["recipe"] = options.recipe.name
     return json.dumps(same, default=str, sort_keys=True)
 

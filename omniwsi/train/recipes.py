@@ -12,6 +12,7 @@ from omniwsi.train.augment import PUBLISHED, STRONG, Augmentation
 class Recipe:
     name: str
     optimiser: Literal["sgd", "adamw"]
+    loss: Literal["published", "balanced"]
     learning_rate: float
     schedule: Literal["polynomial", "cosine"]
     """Polynomial: (1 - t)^0.9, as published. Cosine: to zero, after a warm-up."""
@@ -32,6 +33,7 @@ class Recipe:
 MIDL2022 = Recipe(
     name="midl2022",
     optimiser="sgd",
+    loss="published",
     learning_rate=1e-3,
     schedule="polynomial",
     warmup_steps=0,
@@ -48,6 +50,7 @@ MIDL2022 = Recipe(
 BEST = Recipe(
     name="best",
     optimiser="adamw",
+    loss="balanced",
     learning_rate=1e-3,
     schedule="cosine",
     warmup_steps=200,

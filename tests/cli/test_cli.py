@@ -108,7 +108,9 @@ def test_segment_from_end_to_end(slide: Path, weights: Path, tmp_path: Path) -> 
 
 
 def test_json_is_all_there_is_on_standard_output(slide: Path, weights: Path, tmp_path: Path) -> None:
-    result = omniwsi("segment", slide, tmp_path / "no.svs", "-o", tmp_path, "--weights", weights, "--tissues", "tuft", "--json")
+    result = omniwsi(
+        "segment", slide, tmp_path / "no.svs", "-o", tmp_path, "--weights", weights, "--tissues", "tuft", "--json"
+    )
     assert result.returncode == 1
     summary = json.loads(result.stdout)
     assert summary["failed"] == 1
@@ -144,7 +146,15 @@ def test_bad_slides_are_named_and_the_others_done(slide: Path, weights: Path, ed
     bad = ["empty.svs", "text_renamed.svs", "unopenable.tiff", "unreadable.svs", "boxes.tiff"]
     good = ["re_ome_pyramid_um.ome.tif", "re_tiled_pyr_cm.tif", "small.svs"]
     result = omniwsi(
-        "segment", *(edge / name for name in sorted(bad + good)), slide, "-o", tmp_path, "--weights", weights, "--tissues", "tuft"
+        "segment",
+        *(edge / name for name in sorted(bad + good)),
+        slide,
+        "-o",
+        tmp_path,
+        "--weights",
+        weights,
+        "--tissues",
+        "tuft",
     )
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -172,7 +182,16 @@ def test_a_slide_that_breaks_on_the_way_leaves_nothing_that_looks_finished(
     mask = tmp_path / "mask.png"
     Image.new("L", (222, 297), 255).save(mask)
     result = omniwsi(
-        "segment", tmp_path / "damaged.svs", "-o", tmp_path, "--weights", weights, "--tissues", "tuft", "--foreground", mask
+        "segment",
+        tmp_path / "damaged.svs",
+        "-o",
+        tmp_path,
+        "--weights",
+        weights,
+        "--tissues",
+        "tuft",
+        "--foreground",
+        mask,
     )
     assert "is damaged near" in one_line_error(result, 1)
     folder = tmp_path / "damaged"
@@ -267,7 +286,9 @@ def test_weights_list_info_verify(weights: Path, tmp_path: Path) -> None:
     assert "capsule" in omniwsi("weights", "info", "renal6").stdout
     assert omniwsi("weights", "verify").returncode == 0
     (tmp_path / "broken.safetensors").write_bytes(b"x" * 100)
-    assert "is not a safetensors file" in one_line_error(omniwsi("weights", "verify", tmp_path / "broken.safetensors"), 1)
+    assert "is not a safetensors file" in one_line_error(
+        omniwsi("weights", "verify", tmp_path / "broken.safetensors"), 1
+    )
 
 
 def test_weights_import(shared: Path, tmp_path: Path) -> None:
@@ -301,7 +322,10 @@ def test_train_from_the_command_line(shared: Path, tmp_path: Path) -> None:
     result = omniwsi("train", data, "-o", tmp_path / "t", "--steps", 1, "--name", "quick", "--device", "cpu")
     assert result.returncode == 0, result.stderr
     assert "Dice on held-out patches" in result.stdout
-    assert json.loads(omniwsi("weights", "info", tmp_path / "t" / "weights.safetensors", "--json").stdout)["name"] == "quick"
+    assert (
+        json.loads(omniwsi("weights", "info", tmp_path / "t" / "weights.safetensors", "--json").stdout)["name"]
+        == "quick"
+    )
     assert "neither a folder" in one_line_error(omniwsi("train", tmp_path / "no", "-o", tmp_path / "u"), 2)
     assert "--recipe takes midl2022 or best, not mine" in one_line_error(omniwsi("train", data, "--recipe", "mine"), 2)
 
