@@ -1,9 +1,9 @@
-"""Writes one manifest of all the collections that `weights/renal6.safetensors` was taught on.
+"""Writes the manifest of what `weights/renal6.safetensors` was taught on beside `kidney_ki`.
 
-    python benchmarks/collect.py DATA manifest.csv
+    python benchmarks/collect.py DATA others.csv
 
-DATA holds the folders `kidney_ki`, `kidney_glomeruli_bupt`, `kidney_glomeruli_aidpath` and `gland_glas`, each with `images`
-and `masks` (or as the published Omni-Seg lays them out). Colon has no kidney in it: its images teach what is none.
+DATA holds the folders `kidney_glomeruli_bupt`, `kidney_glomeruli_aidpath` and `gland_glas`, each with `images` and `masks`.
+Colon has no kidney in it: its images teach what is none.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from omniwsi.tissues import KIDNEY
-from omniwsi.train.data import MANIFEST_COLUMNS, read_patches
+from omniwsi.train.data import MANIFEST_COLUMNS
 
 TYPICAL_GLOMERULUS_UM = 190
 AIDPATH_MPP = 0.5
@@ -31,7 +30,6 @@ ABSENT_FROM_COLON = ("distal_tubule", "proximal_tubule", "capsule", "tuft")
 
 def main(data: Path, manifest: Path) -> None:
     rows = [
-        *kidney_ki(data / "kidney_ki"),
         *glomeruli(data / "kidney_glomeruli_bupt"),
         *glomeruli(data / "kidney_glomeruli_aidpath", AIDPATH_MPP),
         *colon(data / "gland_glas"),
@@ -43,11 +41,6 @@ def main(data: Path, manifest: Path) -> None:
             image, mask = (os.path.relpath(path, manifest.parent) if path else "" for path in (image, mask))
             writer.writerow([image, mask, tissue, mpp, source, stain])
     print(f"{len(rows)} rows: {manifest}")
-
-
-def kidney_ki(folder: Path):
-    for patch in read_patches(folder, KIDNEY):
-        yield patch.image, patch.mask, patch.tissue.name, patch.mpp, patch.source, patch.stain
 
 
 def glomeruli(folder: Path, mpp: float | None = None):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ try:
     __version__ = version("omniwsi")
 except PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
+
+# A library is silent until its user asks for its log; the command line shows it in its own words.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from omniwsi.errors import OmniWSIError

@@ -50,25 +50,30 @@ def _root(
     pass
 
 
-class Terminated(BaseException):
-    """SIGTERM: an end like Ctrl-C, not an error."""
+class Stopped(BaseException):
+    """A signal asked for an end: Ctrl-C, or the SIGTERM of a cluster. Not an error."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_status = 128 + number
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Stopped(number)
 
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 a slide failed, 2 wrong usage, 130 and 143 stopped by a signal."""
-    signal.signal(signal.SIGTERM, _terminate)
+    # Ctrl-C too: its own KeyboardInterrupt would be swallowed by the framework, without a word of how to go on.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app()
     except OmniWSIError as error:
         complain(str(error))
         sys.exit(error.exit_status)
-    except (KeyboardInterrupt, Terminated) as stop:
+    except Stopped as stop:
         note("stopped; nothing finished is lost, the same command goes on from here")
-        _die(130 if isinstance(stop, KeyboardInterrupt) else 143)
+        _die(stop.exit_status)
     except BrokenPipeError:
         # Whoever read our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ def train(
     ),
     recipe: Annotated[str, typer.Option(help="best, or midl2022 as published.")] = "best",
     steps: Annotated[int, typer.Option(help="Batches to learn from.")] = 4000,
+    batch_size: Annotated[int | None, typer.Option(help="Patches a batch; else as the recipe has it.")] = None,
     form: Annotated[str, typer.Option(help="concat, or trilinear.")] = "concat",
     name: Annotated[str, typer.Option(help="For the model card.")] = "mine",
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
@@ -48,7 +50,7 @@ def train(
     options = TrainOptions(
         data=tuple(data or ()),
         out=out_folder,
-        recipe=RECIPES[recipe],
+        recipe=replace(RECIPES[recipe], batch_size=batch_size) if batch_size else RECIPES[recipe],
         steps=steps,
         form=form,
         name=name,

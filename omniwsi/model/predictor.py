@@ -55,7 +55,7 @@ class Predictor:
         self._model.trunk.to(dtype)
         self._dtype = dtype
         if kind == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
 
     def encode(self, pixels_BHWC: np.ndarray) -> list[Any]:
         """Features of uint8 RGB tiles, in chunks; opaque, for `decode`."""
@@ -103,7 +103,7 @@ def best_precision(kind: str) -> Precision:
     return "bfloat16" if kind == "cpu" and any(ask() for ask in asks if ask) else "float32"
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Tell glibc to keep what is freed: returning 16 MB maps and faulting them in anew costs a third of a float32 pass."""
     if platform.libc_ver()[0] != "glibc":
         return

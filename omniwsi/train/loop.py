@@ -25,9 +25,10 @@ from torch.func import functional_call
 
 from omniwsi.errors import DataError
 from omniwsi.model.card import Form, ModelCard
-from omniwsi.model.checkpoint import load_model, save_model
+from omniwsi.model.checkpoint import find_weights, load_model, read_card, save_model, sha256_of
 from omniwsi.model.head import BIAS_COUNTS, HEAD_SIZE, SHAPES, WEIGHT_COUNTS
 from omniwsi.model.omniseg import OmniSeg, scale_code
+from omniwsi.model.predictor import Precision, best_precision, keep_freed_memory
 from omniwsi.model.trunk import CODE_CHANNELS
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue
@@ -158,16 +159,24 @@ class _Pool:
 
 
 def _samples(options: TrainOptions) -> tuple[_Pool, list[Sample]]:
-    patches: list[Patch] = [patch for path in options.data for patch in read_patches(path, KIDNEY)]
-    if not patches and options.drawn_share < 1:
+    learn: list[Patch] = []
+    judging: list[Patch] = []
+    # Each collection by itself: what was held out of one stays held out, whatever is taught beside it.
+    for path in options.data:
+        for side, part in zip((learn, judging), _split(path, options), strict=True):
+            side.extend(part)
+    if not learn and options.drawn_share < 1:
         raise DataError(
             "nothing to learn from: name a folder of patches, or pass --drawn 1 to learn from drawings alone"
         )
-    learn, judging = split_by_source(patches, options.held_out, options.seed)
     real = tuple(load(patch) for patch in learn)
     drawn = tuple(drawn_samples(options.drawn_sections, options.seed)) if options.drawn_share else ()
     others = [other for sample in real for other in implied(sample, KIDNEY)] if options.recipe.implied else []
     return _Pool(real, _cells(real), _cells(others), drawn), [load(patch) for patch in judging if patch.mask]
+
+
+def _split(path: Path, options: TrainOptions) -> tuple[list[Patch], list[Patch]]:
+    return split_by_source(read_patches(path, KIDNEY), options.held_out, options.seed)
 
 
 def _cells(samples: Sequence[Sample]) -> _Cells:
@@ -250,11 +259,17 @@ def _training_card(options: TrainOptions) -> dict[str, Any]:
         "data": [path.name for path in options.data],
         "recipe": recipe,
         "steps": options.steps,
-        "init": Path(options.init).name if options.init else None,
+        "init": _origin(options.init) if options.init else None,
         "held_out": options.held_out,
         "drawn_share": options.drawn_share,
         "seed": options.seed,
     }
+
+
+def _origin(weights: str) -> dict[str, Any]:
+    """Of weights that were gone on from: which they are and how they came to be, back to the first."""
+    path = find_weights(weights)
+    return {"sha256": sha256_of(path), **read_card(path).training}
 
 
 def start_heads_apart(model: OmniSeg) -> None:
@@ -286,7 +301,9 @@ class _State:
 
     def __init__(self, model: OmniSeg, options: TrainOptions) -> None:
         self.options = options
-        self.model = _placed(model, options.device)
+        self.precision = best_precision(torch.device(options.device).type)
+        self.model = _placed(model, options.device, self.precision)
+        keep_freed_memory()
         self.average = {name: value.clone() for name, value in model.state_dict().items()}
         self.optimiser = _optimiser(model, options.recipe)
         self.generator = torch.Generator().manual_seed(options.seed)
@@ -298,7 +315,7 @@ class _State:
         device = self.options.device
         for group in self.optimiser.param_groups:
             group["lr"] = _learning_rate(self.step, self.options)
-        logits_B2HW = _forward(self.model, batch.pixels_BCHW, batch.tissue_B, batch.scale_B, device)
+        logits_B2HW = _forward(self.model, batch.pixels_BCHW, batch.tissue_B, batch.scale_B, device, self.precision)
         loss = LOSSES[self.options.recipe.loss](logits_B2HW, batch.mask_BHW.to(device), batch.known_BHW.to(device))
         if not torch.isfinite(loss):
             raise DataError(f"the loss became {loss.item()} at step {self.step}; a lower learning rate may help")
@@ -322,7 +339,7 @@ class _State:
         """The averaged network, as float32."""
         averaged = OmniSeg(self.model.card)
         averaged.load_state_dict(self.average)
-        return _placed(averaged, self.options.device).eval()
+        return _placed(averaged, self.options.device, self.precision).eval()
 
     def judge(self, judging: Sequence[Sample]) -> dict[str, float]:
         """Mean foreground Dice by tissue."""
@@ -371,11 +388,14 @@ class _State:
 def _resume_key(options: TrainOptions) -> str:
     """What may not change between a stop and going on: everything that shapes the lessons but their number."""
     same = asdict(options) | {"out": "", "steps": 0, "device": "", "command": "", "judge_every": 0, "log_every": 0}
-    same["recipe"] = options.recipe.name
+    same["recipe"] = options.recipe.name, options.recipe.batch_size
     return json.dumps(same, default=str, sort_keys=True)
 
 
-def _placed(model: OmniSeg, device: str) -> OmniSeg:
+def _placed(model: OmniSeg, device: str, precision: Precision) -> OmniSeg:
+    """On the CPU, float32 learns half as fast again with channels first; bfloat16 needs them last."""
+    if torch.device(device).type == "cpu" and precision == "float32":
+        return model
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
 
 
@@ -394,13 +414,19 @@ def _learning_rate(step: int, options: TrainOptions) -> float:
     return recipe.learning_rate * warm * shape
 
 
-def _forward(model: OmniSeg, pixels_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor, device: str) -> Tensor:
-    """Logits in float32 of a pass in bfloat16: the trunk's weights are rounded for it, their masters stay float32."""
+def _forward(
+    model: OmniSeg, pixels_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor, device: str, precision: Precision
+) -> Tensor:
+    """Logits in float32. In bfloat16 the trunk's weights are rounded for the pass, their masters stay float32."""
+    tissue_B, scale_B = tissue_B.to(device), scale_B.to(device)
+    if precision == "float32":
+        logits_B2HW: Tensor = model(pixels_BCHW.to(device), tissue_B, scale_B)
+        return logits_B2HW
     rounded = {
         name: value if name.startswith("controller.") else value.bfloat16() for name, value in model.named_parameters()
     }
     x_BCHW = pixels_BCHW.to(device, torch.bfloat16).contiguous(memory_format=torch.channels_last)
-    return functional_call(model, rounded, (x_BCHW, tissue_B.to(device), scale_B.to(device))).float()
+    return functional_call(model, rounded, (x_BCHW, tissue_B, scale_B)).float()
 
 
 def _log(path: Path, progress: Progress) -> None:
