@@ -40,12 +40,17 @@ class OpenSlideReader:
     def read(self, level: int, lv_box: Box) -> np.ndarray:
         l0_x, skip_x = _aligned_start(lv_box.x0, self._steps[level])
         l0_y, skip_y = _aligned_start(lv_box.y0, self._steps[level])
-        size = lv_box.width + skip_x, lv_box.height + skip_y
+        region = (l0_x, l0_y), level, (lv_box.width + skip_x, lv_box.height + skip_y)
         try:
-            rgba_HWC = np.asarray(self._slide.read_region((l0_x, l0_y), level, size))[skip_y:, skip_x:]
-        except openslide.OpenSlideError as error:
-            raise _damaged(self._path, level, lv_box, error) from None
-        rgb_HWC = _over(rgba_HWC, self.background)
+            rgba = self._slide.read_region(*region)
+        except openslide.OpenSlideError:
+            # Maybe another region broke the handle, in another thread: a fresh one tells whether this one is at fault.
+            try:
+                with openslide.OpenSlide(self._path) as fresh:
+                    rgba = fresh.read_region(*region)
+            except openslide.OpenSlideError as error:
+                raise _damaged(self._path, level, lv_box, error) from None
+        rgb_HWC = _over(np.asarray(rgba)[skip_y:, skip_x:], self.background)
         return np.asarray(Image.fromarray(rgb_HWC, "YCbCr").convert("RGB")) if self.is_ycbcr else rgb_HWC
 
     def misplaced(self, level: int, lv_box: Box) -> tuple[float, float]:

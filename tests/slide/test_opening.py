@@ -69,6 +69,19 @@ def test_one_bad_tile_is_an_error_every_time(edge: Path) -> None:
             one_line(caught.value)
 
 
+def test_a_bad_tile_spoils_only_what_shows_it(wsi: Path, tmp_path: Path) -> None:
+    """Its place is named, and what lies elsewhere reads as before, although the handle they share died."""
+    whole = (wsi / "CMU-1-Small-Region.svs").read_bytes()
+    half = len(whole) // 2
+    (tmp_path / "a.svs").write_bytes(whole[:half] + bytes(3000) + whole[half + 3000 :])
+    top, middle = Box(0, 0, 500, 500), Box(0, 1200, 2220, 1900)
+    with open_slide(wsi / "CMU-1-Small-Region.svs") as sound, open_slide(tmp_path / "a.svs") as slide:
+        for _ in range(2):
+            with pytest.raises(UnreadableSlide, match=r"is damaged near x 0, y 1200 of level 0"):
+                slide.read(middle)
+            np.testing.assert_array_equal(slide.read(top), sound.read(top))
+
+
 def test_a_truncated_slide(wsi: Path, tmp_path: Path) -> None:
     whole = (wsi / "CMU-1-Small-Region.svs").read_bytes()
     for share in (0.01, 0.3, 0.6):
