@@ -48,7 +48,7 @@ class Predictor:
         self.device = best_device() if device == "auto" else _require_device(device)
         kind = torch.device(self.device).type
         self.precision = best_precision(kind) if precision == "auto" else precision
-        self._chunk = _CHUNK.get(kind, 1)
+        self._chunk = _CHUNK[kind]
         dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
         model = copy.deepcopy(model).eval().to(self.device)
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
@@ -86,6 +86,8 @@ def best_device() -> str:
 
 
 def _require_device(device: str) -> str:
+    if device.partition(":")[0] not in _CHUNK:
+        raise UsageError(f"--device takes auto, cpu, cuda, cuda:1 or mps, not {device}")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
