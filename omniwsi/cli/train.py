@@ -50,7 +50,7 @@ def train(
     options = TrainOptions(
         data=tuple(data or ()),
         out=out_folder,
-        recipe=replace(RECIPES[recipe], batch_size=batch_size) if batch_size else RECIPES[recipe],
+        recipe=replace(RECIPES[recipe], batch_size=batch_size) if batch_size is not None else RECIPES[recipe],
         steps=steps,
         form=form,
         name=name,

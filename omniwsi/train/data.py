@@ -175,6 +175,19 @@ def implied(sample: Sample, tissues: Sequence[Tissue]) -> Iterator[Sample]:
             yield at_mpp(other_sample, sample.tissue.mpp)
 
 
+def read_split(
+    paths: Sequence[Path], tissues: Sequence[Tissue], held_out: float, seed: int
+) -> tuple[list[Patch], list[Patch]]:
+    """(to learn from, to judge by) of several collections, each split by itself.
+
+    What is held out of one stays held out, whatever is taught beside it; a source of that name is held out of all.
+    """
+    patches = [read_patches(path, tissues) for path in paths]
+    judging = {patch.source for own in patches for patch in split_by_source(own, held_out, seed)[1]}
+    together = [patch for own in patches for patch in own]
+    return [p for p in together if p.source not in judging], [p for p in together if p.source in judging]
+
+
 def split_by_source(patches: Sequence[Patch], held_out: float, seed: int = 0) -> tuple[list[Patch], list[Patch]]:
     """(to learn from, to judge by): within each tissue and stain about the share `held_out` is kept for judging.
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from omniwsi.errors import DataError
+from omniwsi.errors import DataError, UsageError
 from omniwsi.model.card import Form, ModelCard
 from omniwsi.model.checkpoint import find_weights, load_model, read_card, save_model, sha256_of
 from omniwsi.model.head import BIAS_COUNTS, HEAD_SIZE, SHAPES, WEIGHT_COUNTS
@@ -33,7 +33,7 @@ from omniwsi.model.trunk import CODE_CHANNELS
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.augment import Crop, cut, recolor
-from omniwsi.train.data import Patch, Sample, implied, load, read_patches, split_by_source
+from omniwsi.train.data import Sample, implied, load, read_split
 from omniwsi.train.evaluate import Segmenter, judge, means
 from omniwsi.train.losses import LOSSES
 from omniwsi.train.recipes import BEST, Recipe
@@ -71,6 +71,14 @@ class TrainOptions:
     """How it was called, for the model card."""
     judge_every: int = 500
     log_every: int = 20
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.recipe.batch_size < 1:
+            raise UsageError("--steps and --batch-size are at least 1")
+        if not 0 <= self.held_out < 1:
+            raise UsageError(f"--held-out is a share from 0 up to 1, as in 0.25, not {self.held_out:g}")
+        if not 0 <= self.drawn_share <= 1:
+            raise UsageError(f"--drawn is a share from 0 to 1, not {self.drawn_share:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +167,7 @@ class _Pool:
 
 
 def _samples(options: TrainOptions) -> tuple[_Pool, list[Sample]]:
-    learn: list[Patch] = []
-    judging: list[Patch] = []
-    # Each collection by itself: what was held out of one stays held out, whatever is taught beside it.
-    for path in options.data:
-        for side, part in zip((learn, judging), _split(path, options), strict=True):
-            side.extend(part)
+    learn, judging = read_split(options.data, KIDNEY, options.held_out, options.seed)
     if not learn and options.drawn_share < 1:
         raise DataError(
             "nothing to learn from: name a folder of patches, or pass --drawn 1 to learn from drawings alone"
@@ -173,10 +176,6 @@ def _samples(options: TrainOptions) -> tuple[_Pool, list[Sample]]:
     drawn = tuple(drawn_samples(options.drawn_sections, options.seed)) if options.drawn_share else ()
     others = [other for sample in real for other in implied(sample, KIDNEY)] if options.recipe.implied else []
     return _Pool(real, _cells(real), _cells(others), drawn), [load(patch) for patch in judging if patch.mask]
-
-
-def _split(path: Path, options: TrainOptions) -> tuple[list[Patch], list[Patch]]:
-    return split_by_source(read_patches(path, KIDNEY), options.held_out, options.seed)
 
 
 def _cells(samples: Sequence[Sample]) -> _Cells:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from omniwsi.errors import DataError
 from omniwsi.tissues import KIDNEY
-from omniwsi.train.data import Patch, Sample, at_mpp, implied, load, read_patches, split_by_source
+from omniwsi.train.data import Patch, Sample, at_mpp, implied, load, read_patches, read_split, split_by_source
 
 
 def write_pair(folder: Path, name: str, size: tuple[int, int] = (32, 24), tissue: str = "distal") -> None:
@@ -106,6 +106,18 @@ def test_sources_are_never_split() -> None:
             assert any(p.tissue == tissue for p in learn)
     assert split_by_source(patches, 0.25, 1) == split_by_source(patches, 0.25, 1)
     assert split_by_source(patches, 0.0)[1] == []
+
+
+def test_another_collection_moves_no_line(tmp_path: Path) -> None:
+    """What was held out of one collection stays so when others are taught beside it, even under the same source's name."""
+    for source in range(8):
+        write_pair(tmp_path / "a" / "0_1_dt" / "he", f"{source}_1")
+        write_pair(tmp_path / "b" / "1_1_pt" / "he", f"{source + 4}_1")
+    _, alone = read_split([tmp_path / "a"], KIDNEY, 0.25, 0)
+    learn, judging = read_split([tmp_path / "a", tmp_path / "b"], KIDNEY, 0.25, 0)
+    assert len(learn) + len(judging) == 16
+    assert {patch.source for patch in alone} <= {patch.source for patch in judging}
+    assert not {patch.source for patch in learn} & {patch.source for patch in judging}
 
 
 def sample_of(index: int, mask_HW: np.ndarray) -> Sample:

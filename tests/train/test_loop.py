@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from omniwsi.errors import DataError
+from omniwsi.errors import DataError, UsageError
 from omniwsi.model.card import ModelCard
-from omniwsi.model.checkpoint import load_model
+from omniwsi.model.checkpoint import load_model, sha256_of
 from omniwsi.model.omniseg import OmniSeg, scale_code
 from omniwsi.synthetic import draw_section
 from omniwsi.tissues import KIDNEY
@@ -128,12 +128,27 @@ def test_going_on_from_weights(data: Path, tmp_path: Path) -> None:
     start, end = state(tmp_path / "a"), state(tmp_path / "b")
     change = max((start[name] - end[name]).abs().max().item() for name in start)
     assert 0 < change < 0.05
-    assert load_model(second.weights).card.training["init"] == "weights.safetensors"
+    training = load_model(second.weights).card.training
+    assert training["init"] == {"sha256": sha256_of(first.weights), **load_model(first.weights).card.training}
 
 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing to learn from"):
         train(TrainOptions((), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 0}, "--steps and --batch-size are at least 1"),
+        ({"recipe": replace(BEST, batch_size=0)}, "--steps and --batch-size are at least 1"),
+        ({"held_out": 1.0}, "--held-out is a share from 0 up to 1, as in 0.25, not 1"),
+        ({"drawn_share": -0.1}, "--drawn is a share from 0 to 1, not -0.1"),
+    ],
+)
+def test_options_that_cannot_be_meant(changes: dict[str, object], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=words):
+        options(tmp_path, tmp_path, **changes)
 
 
 @pytest.mark.parametrize("form", ["concat", "trilinear"])
