@@ -23,7 +23,7 @@ from omniwsi.grid import Grid
 from omniwsi.metrics import dice
 from omniwsi.model.checkpoint import load_model
 from omniwsi.model.predictor import Predictor
-from omniwsi.mosaic import blending_window
+from omniwsi.mosaic import blending_ramp
 from omniwsi.slide import open_slide
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue, sweeps
@@ -38,7 +38,8 @@ Window = Callable[[int, int], np.ndarray]
 
 
 def ramp(tile_px: int, overlap_px: int) -> np.ndarray:
-    return blending_window(tile_px, overlap_px)
+    one_way = blending_ramp(tile_px, overlap_px)
+    return np.outer(one_way, one_way)
 
 
 def even(tile_px: int, overlap_px: int) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Mosaic: the blended probabilities of one sweep, written from top to bottom while only one band of rows is in memory.
 
 Tiles arrive row-major. Each adds its probabilities under a window that falls towards its borders; rows that no later tile
-can reach are divided by the sum of their windows, rounded to uint8 = round(255 p) and written, `STRIP_ROWS` at a time.
+can reach are divided by the sum of the windows, rounded to uint8 = round(255 p) and written, `STRIP_ROWS` at a time. A tile
+of the grid that is never added, because there is only glass, counts as one in which nothing was found: results fade towards
+it, instead of ending in what the network sees at a tile's very rim.
 What is finished is recorded only after it is on disk, so a run killed at any moment goes on with the first unrecorded row.
 
 Frame: g, pixels of the sweep's grid. Axes: B tile, T tissue, H rows, W columns.
@@ -32,16 +34,24 @@ Clip = Callable[[Box], np.ndarray]
 """g_box -> bool [H, W]: where results are wanted."""
 
 
-def blending_window(tile_px: int, overlap_px: int) -> np.ndarray:
-    """float32 [H, W]: 1 inside, falling linearly over the overlap to almost 0 at the border.
+def blending_ramp(tile_px: int, overlap_px: int) -> np.ndarray:
+    """float32 [tile_px]: 1 inside, falling linearly over the overlap to almost 0 at the ends.
 
-    Where two tiles overlap by `overlap_px` their windows add up to 1; elsewhere Mosaic divides by what they add up to.
+    A tile's window is the outer product of two. Where two tiles overlap by `overlap_px` their windows add up to 1; elsewhere
+    Mosaic divides by what they add up to.
     """
     if overlap_px == 0:
-        return np.ones((tile_px, tile_px), np.float32)
+        return np.ones(tile_px, np.float32)
     distance = np.minimum(np.arange(tile_px), np.arange(tile_px)[::-1]) + 0.5
-    ramp = np.minimum(distance / overlap_px, 1).astype(np.float32)
-    return np.outer(ramp, ramp)
+    return np.minimum(distance / overlap_px, 1).astype(np.float32)
+
+
+def _added_up(ramp: np.ndarray, starts: Sequence[int], length: int) -> np.ndarray:
+    """float32 [length]: the sum of ramps that begin at `starts`."""
+    total = np.zeros(max(length, starts[-1] + len(ramp)), np.float32)
+    for start in starts:
+        total[start : start + len(ramp)] += ramp
+    return total[:length]
 
 
 class Mosaic:
@@ -51,12 +61,14 @@ class Mosaic:
         self.grid = grid
         self._record = folder / "rows_done.json"
         self._clip = clip
-        self._window = blending_window(grid.tile_px, grid.overlap_px)
+        ramp = blending_ramp(grid.tile_px, grid.overlap_px)
+        self._window = np.outer(ramp, ramp)
         width, height = grid.size
+        self._weight_W = _added_up(ramp, grid.starts_x, width)
+        self._weight_H = _added_up(ramp, grid.starts_y, height)
         self.rows_done = self._read_record()
         self._array = _open_array(folder / "probs.zarr", (tissue_count, height, width), fresh=self.rows_done == 0)
         self._sum_THW = np.zeros((tissue_count, grid.tile_px, width), np.float32)
-        self._weight_HW = np.zeros((grid.tile_px, width), np.float32)
         self._band_y0 = self.rows_done
         self._strip_THW = np.zeros((tissue_count, STRIP_ROWS, width), np.uint8)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
@@ -81,7 +93,6 @@ class Mosaic:
         in_band = inside.seen_from(0, self._band_y0).slices
         in_tile = inside.seen_from(g_box.x0, g_box.y0).slices
         self._sum_THW[:, *in_band] += probs_THW[:, *in_tile] * self._window[in_tile]
-        self._weight_HW[in_band] += self._window[in_tile]
 
     def _retire(self, until_y: int) -> None:
         """Move the band down to `until_y`; the rows above it are final."""
@@ -90,17 +101,18 @@ class Mosaic:
             room = STRIP_ROWS - self._band_y0 % STRIP_ROWS
             rows = min(until_y - self._band_y0, room, self.grid.tile_px)
             self._to_strip(rows)
-            for band in (self._sum_THW, self._weight_HW[None]):
-                band[:, : band.shape[1] - rows] = band[:, rows:]
-                band[:, band.shape[1] - rows :] = 0
+            band = self._sum_THW
+            band[:, : band.shape[1] - rows] = band[:, rows:]
+            band[:, band.shape[1] - rows :] = 0
             self._band_y0 += rows
             if self._band_y0 % STRIP_ROWS == 0 or self._band_y0 == self.grid.size[1]:
                 self._write_strip()
 
     def _to_strip(self, rows: int) -> None:
         """The first `rows` of the band, normalised, into the strip."""
-        weight_HW = self._weight_HW[:rows]
-        probs_THW = np.divide(self._sum_THW[:, :rows], weight_HW, out=self._sum_THW[:, :rows], where=weight_HW > 0)
+        weight_H = self._weight_H[self._band_y0 : self._band_y0 + rows]
+        probs_THW = self._sum_THW[:, :rows]
+        probs_THW /= np.outer(weight_H, self._weight_W)
         if self._clip is not None:
             probs_THW *= self._clip(Box(0, self._band_y0, self.grid.size[0], self._band_y0 + rows))
         start = self._band_y0 % STRIP_ROWS
@@ -153,7 +165,7 @@ class Mosaic:
             self._wait()
         finally:
             self._writer.shutdown(wait=True)
-            del self._sum_THW, self._weight_HW, self._strip_THW  # the band is large, and a finished mosaic is only read
+            del self._sum_THW, self._strip_THW  # the band is large, and a finished mosaic is only read
 
 
 def _open_array(path: Path, shape: tuple[int, int, int], fresh: bool) -> zarr.Array[Any]:
