@@ -21,7 +21,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 if TYPE_CHECKING:
     from omniwsi.errors import OmniWSIError
     from omniwsi.model.checkpoint import load_model
-    from omniwsi.segment import SegmentOptions, SegmentResult, segment
+    from omniwsi.pipeline import SegmentOptions, SegmentResult, segment
     from omniwsi.slide import ArraySlide, Slide, open_slide
     from omniwsi.tissues import KIDNEY, Tissue
 
@@ -29,13 +29,13 @@ _HOMES = {
     "ArraySlide": "omniwsi.slide",
     "KIDNEY": "omniwsi.tissues",
     "OmniWSIError": "omniwsi.errors",
-    "SegmentOptions": "omniwsi.segment",
-    "SegmentResult": "omniwsi.segment",
+    "SegmentOptions": "omniwsi.pipeline",
+    "SegmentResult": "omniwsi.pipeline",
     "Slide": "omniwsi.slide",
     "Tissue": "omniwsi.tissues",
     "load_model": "omniwsi.model.checkpoint",
     "open_slide": "omniwsi.slide",
-    "segment": "omniwsi.segment",
+    "segment": "omniwsi.pipeline",
 }
 
 __all__ = [

@@ -19,7 +19,7 @@ FLOORS = (
     ("objects",),
     ("slide", "model", "mosaic", "pyramid", "contours", "geojson", "tables", "picture", "synthetic"),
     ("run",),
-    ("segment", "train"),
+    ("pipeline", "train"),
     ("demo",),
     ("cli",),
 )
@@ -117,7 +117,9 @@ def test_public_names() -> None:
         "open_slide",
         "segment",
     ]
+    rooms = {path.stem for path in PACKAGE.iterdir()}
     for name in omniwsi.__all__:
         assert getattr(omniwsi, name) is not None
+        assert name not in rooms, "a module of the same name would take its place once imported"
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         omniwsi.nonsense  # noqa: B018  # asking is the point

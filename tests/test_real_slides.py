@@ -34,7 +34,9 @@ def test_glomeruli_of_the_kidney_crop(wsi: Path, tmp_path: Path) -> None:
     ]
     found = sum(any(capsule.contains(shapely.Point(place)) for capsule in capsules) for place in clear)
     assert found >= 6
-    assert len(capsules) < 40
+    # Some false ones in inflamed cortex are known (benchmarks/weights.md); what must not happen is everything called glomeruli.
+    assert len(capsules) < 60
+    assert result.found[0].share < 0.2
 
 
 @pytest.mark.parametrize("name", ["CMU-1-Small-Region.svs", "dicom_cmu_small_region"])

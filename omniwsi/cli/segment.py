@@ -16,7 +16,7 @@ from omniwsi.errors import OmniWSIError, SlideError, UsageError
 
 if TYPE_CHECKING:
     from omniwsi.model.predictor import Predictor
-    from omniwsi.segment import Plan, SegmentOptions, SegmentResult
+    from omniwsi.pipeline import Plan, SegmentOptions, SegmentResult
 
 _FILES = (
     ("overview.jpg", "to look at"),
@@ -77,8 +77,8 @@ def segment(
     """
     from omniwsi.model.checkpoint import find_weights, load_model, sha256_of
     from omniwsi.model.predictor import PRECISIONS, Predictor
+    from omniwsi.pipeline import SegmentOptions
     from omniwsi.pyramid import VERSIONS
-    from omniwsi.segment import SegmentOptions
     from omniwsi.slide.pixel_size import given
 
     _require_one_of("--ome-zarr", ome_zarr, VERSIONS)
@@ -137,8 +137,8 @@ class _Job:
 
     def check(self, slides: list[Path]) -> None:
         """What can be wrong before any slide is opened. Raises UsageError."""
+        from omniwsi.pipeline import require_sensible
         from omniwsi.run import folder_name
-        from omniwsi.segment import require_sensible
 
         require_sensible(self.predictor.card, self.options)
         seen: dict[Path, Path] = {}
@@ -162,8 +162,8 @@ class _Job:
             return {"slide": str(path), "error": str(error), "kind": kind}
 
     def _segment(self, path: Path) -> dict[str, Any]:
+        from omniwsi.pipeline import Progress, segment_slide
         from omniwsi.run import folder_name
-        from omniwsi.segment import Progress, segment_slide
         from omniwsi.slide import open_slide
 
         with open_slide(path, self.options.mpp) as slide, meter(slide.info.name) as bar:
@@ -180,7 +180,7 @@ class _Job:
         return _as_json(path, result)
 
     def _plan(self, path: Path) -> dict[str, Any]:
-        from omniwsi.segment import make_plan
+        from omniwsi.pipeline import make_plan
         from omniwsi.slide import open_slide
 
         card = self.predictor.card

@@ -21,9 +21,9 @@ from PIL import Image
 from omniwsi.errors import RunExists, TooCoarse, UnknownTissue, UsageError
 from omniwsi.geometry import Frame
 from omniwsi.metrics import dice
+from omniwsi.pipeline import Progress, SegmentOptions, SegmentResult, make_plan, segment_slide
 from omniwsi.pyramid import read_channel
 from omniwsi.run import RESULTS
-from omniwsi.segment import Progress, SegmentOptions, SegmentResult, make_plan, segment_slide
 from omniwsi.slide import ArraySlide
 from omniwsi.tissues import KIDNEY
 
