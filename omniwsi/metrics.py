@@ -16,7 +16,7 @@ def dice(found_HW: np.ndarray, truth_HW: np.ndarray) -> float:
     0.6666666666666666
     """
     total = np.count_nonzero(found_HW) + np.count_nonzero(truth_HW)
-    return 2 * np.count_nonzero(found_HW & truth_HW) / total if total else 1.0
+    return float(2 * np.count_nonzero(found_HW & truth_HW) / total) if total else 1.0
 
 
 def two_class_dice(found_HW: np.ndarray, truth_HW: np.ndarray) -> float:
@@ -49,7 +49,7 @@ def hd95_um(found_HW: np.ndarray, truth_HW: np.ndarray, mpp: float) -> float:
 def _share(of_HW: np.ndarray, in_HW: np.ndarray) -> float:
     count = np.count_nonzero(of_HW)
     if count:
-        return np.count_nonzero(of_HW & in_HW) / count
+        return float(np.count_nonzero(of_HW & in_HW) / count)
     return 0.0 if in_HW.any() else 1.0
 
 
