@@ -1,4 +1,4 @@
-"""overview.jpg: the slide, outlines in the tissues' colours, a legend and a scale bar.
+"""overview.jpg: the slide, what was found in the tissues' colours, a legend and a scale bar.
 
 Frame: p, pixels of the picture. Axes: H rows, W columns, C red, green, blue.
 """
@@ -18,10 +18,17 @@ from omniwsi.tissues import Tissue
 
 OVERVIEW_PX = 3000
 """The longer side of the picture."""
+OUTLINED_PX = 16
+"""What is thinner than this on the picture is a tint of its colour: outlines so close would hide the slide."""
+_TINT = 0.4
 _FINER = 2
-"""Outlines are drawn this much larger and shrunk: lines without steps."""
+"""Shapes are drawn this much larger and shrunk: lines without steps."""
 _BAR_LENGTHS_MM = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 """In millimetres, all of them: the font that Pillow brings has no Greek letter."""
+
+
+Rings = Sequence[np.ndarray]
+"""An exterior and its holes, closed, N2 (x, y) of the finer picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +39,48 @@ class LegendEntry:
 
 
 class Overview:
-    """Draws contours onto a thumbnail as they come, the ones that come later on top."""
+    """Draws contours onto a thumbnail as they come: thin ones as a tint, others as outlines over all tints."""
 
     def __init__(self, thumbnail_HWC: np.ndarray, frame: Frame, um_per_px: float) -> None:
         height, width = thumbnail_HWC.shape[:2]
         self._um_per_px = um_per_px
         self._frame = Frame(frame.step_x / _FINER, frame.step_y / _FINER)
-        self._canvas = Image.fromarray(thumbnail_HWC).resize(
-            (width * _FINER, height * _FINER), Image.Resampling.BICUBIC
-        )
-        self._draw = ImageDraw.Draw(self._canvas)
+        self._thumbnail = Image.fromarray(thumbnail_HWC)
+        # Which colour lies where, as its number; 0 is none.
+        self._tints, self._lines = (Image.new("L", (width * _FINER, height * _FINER)) for _ in range(2))
+        self._draw_line = ImageDraw.Draw(self._lines)
+        self._colors: dict[tuple[int, int, int], int] = {}
         self._line_px = 2 if max(width, height) < 1000 else 3
 
     def add(self, contour: Contour) -> None:
-        for rings in contour.polygons:
-            for ring in rings:
-                self._outline(ring, contour.tissue.rgb)
+        number = self._colors.setdefault(contour.tissue.rgb, len(self._colors) + 1)
+        for l0_rings in contour.polygons:
+            rings = [self._frame.g_from_l0(ring_N2) for ring_N2 in l0_rings]
+            if _breadth(rings) < OUTLINED_PX * _FINER:
+                self._tint(rings, number)
+            else:
+                self._outline(rings, number)
 
-    def _outline(self, l0_ring_N2: np.ndarray, color: tuple[int, int, int]) -> None:
-        points = self._frame.g_from_l0(l0_ring_N2)
-        extent = np.ptp(points, axis=0).max()
-        if extent < 4 * self._line_px:  # too small to have an inside: a dot of its size
-            self._draw.polygon(list(map(tuple, points.tolist())), fill=color)
-        else:
-            self._draw.line(list(map(tuple, points.tolist())), fill=color, width=self._line_px, joint="curve")
+    def _outline(self, rings: Rings, number: int) -> None:
+        for ring_N2 in rings:
+            self._draw_line.line(_points(ring_N2), fill=number, width=self._line_px, joint="curve")
+
+    def _tint(self, rings: Rings, number: int) -> None:
+        """Through a mask of its own: its holes show what else lies there."""
+        exterior, *holes = rings
+        origin = np.floor(exterior.min(axis=0))
+        width, height = (np.ceil(exterior.max(axis=0)) - origin + 1).astype(int).tolist()
+        mask = Image.new("1", (width, height))
+        draw = ImageDraw.Draw(mask)
+        draw.polygon(_points(exterior - origin), fill=1)
+        for hole in holes:
+            draw.polygon(_points(hole - origin), fill=0)
+        x, y = origin.astype(int).tolist()
+        self._tints.paste(number, (x, y), mask)
 
     def save(self, path: Path, legend: Sequence[LegendEntry], title: str) -> None:
-        width, height = self._canvas.width // _FINER, self._canvas.height // _FINER
-        picture = self._canvas.resize((width, height), Image.Resampling.BOX)
+        picture = self._composed()
+        width, height = picture.size
         text_px = max(13, min(34, width // 60))
         _draw_scale_bar(picture, self._um_per_px, text_px)
         strip = _legend_strip(width, legend, title, text_px)
@@ -67,6 +88,30 @@ class Overview:
         whole.paste(picture, (0, 0))
         whole.paste(strip, (0, height))
         whole.save(path, quality=90, subsampling=0)
+
+    def _composed(self) -> Image.Image:
+        picture = self._thumbnail.copy()
+        for plane, opacity in ((self._tints, _TINT), (self._lines, 1.0)):
+            for color, number in self._colors.items():
+                full = [round(255 * opacity) if value == number else 0 for value in range(256)]
+                cover = plane.point(full).resize(picture.size, Image.Resampling.BOX)
+                picture.paste(color, (0, 0), cover)
+        return picture
+
+
+def _breadth(rings: Rings) -> float:
+    """4 area / outline, holes taken into account: the diameter of a disc, twice the width of a strand."""
+    area, outline = 0.0, 0.0
+    for i, ring_N2 in enumerate(rings):
+        x, y = (ring_N2 - ring_N2[0]).T
+        ring_area = abs(float(x[:-1] @ y[1:] - x[1:] @ y[:-1])) / 2
+        area += -ring_area if i else ring_area
+        outline += float(np.hypot(np.diff(x), np.diff(y)).sum())
+    return 4 * area / outline if outline else 0.0
+
+
+def _points(ring_N2: np.ndarray) -> list[tuple[float, float]]:
+    return list(map(tuple, ring_N2.tolist()))
 
 
 def _draw_scale_bar(picture: Image.Image, um_per_px: float, text_px: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,29 @@ def test_outlines_lie_in_place_in_their_colour(tmp_path: Path) -> None:
     assert len(colored) > 200
     assert radius.min() > 48
     assert radius.max() < 52
+
+
+def test_what_is_too_thin_for_an_outline_is_a_tint(tmp_path: Path) -> None:
+    """A strand of 4 px with something seen through its middle; outlines of the same picture lie over it."""
+    strand = np.zeros((200, 200), np.uint8)
+    strand[60:68, 20:180] = 255
+    strand[120:132, 20:180] = 255
+    strand[124:128, 40:160] = 0
+    slide = np.full((100, 100, 3), 240, np.uint8)
+    overview = Overview(slide, Frame(2.0, 2.0), um_per_px=1.0)
+    for contour in contours_of(strand):
+        overview.add(contour)
+    for contour in contours_of(disc(200, 60)):
+        overview.add(replace(contour, tissue=KIDNEY[1]))
+    overview.save(tmp_path / "a.png", [], "a slide.svs")
+    with Image.open(tmp_path / "a.png") as image:
+        picture = np.asarray(image).astype(int)
+    blend = 0.6 * 240 + 0.4 * np.array(KIDNEY[0].rgb)
+    np.testing.assert_allclose(picture[32, 50], blend, atol=2)
+    np.testing.assert_allclose(picture[63, 75], 240, atol=2)  # the hole
+    np.testing.assert_allclose(picture[50, 50], 240, atol=2)  # within the outline
+    from_line = np.abs(picture[:100] - KIDNEY[1].rgb).sum(-1)
+    assert (from_line.min(1)[25:70] < 160).all()  # lower down lies the scale bar
 
 
 def test_legend_and_scale_bar(tmp_path: Path) -> None:

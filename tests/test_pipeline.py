@@ -226,7 +226,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bytes(
 KILLED = """
 import sys, time
 from pathlib import Path
-from tests.test_segment import ColorModel, SegmentOptions, ArraySlide, blobs, segment_slide, TWO
+from tests.test_pipeline import ColorModel, SegmentOptions, ArraySlide, blobs, segment_slide, TWO
 import numpy as np
 
 class Slow(ColorModel):

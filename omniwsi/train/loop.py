@@ -29,7 +29,7 @@ from omniwsi.model.checkpoint import find_weights, load_model, read_card, save_m
 from omniwsi.model.head import BIAS_COUNTS, HEAD_SIZE, SHAPES, WEIGHT_COUNTS
 from omniwsi.model.omniseg import OmniSeg, scale_code
 from omniwsi.model.predictor import Precision, best_precision, keep_freed_memory
-from omniwsi.model.trunk import CODE_CHANNELS
+from omniwsi.model.trunk import CODE_CHANNELS, STRIDE_PX
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.augment import Crop, cut, recolor
@@ -75,6 +75,8 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.recipe.batch_size < 1:
             raise UsageError("--steps and --batch-size are at least 1")
+        if self.crop_px < STRIDE_PX or self.crop_px % STRIDE_PX:
+            raise UsageError(f"--crop is a multiple of {STRIDE_PX} pixels, as 256 is, not {self.crop_px}")
         if not 0 <= self.held_out < 1:
             raise UsageError(f"--held-out is a share from 0 up to 1, as in 0.25, not {self.held_out:g}")
         if not 0 <= self.drawn_share <= 1:
