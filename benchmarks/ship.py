@@ -12,12 +12,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from omniwsi.model.checkpoint import load_model, save_model, sha256_of, weights_folder
+from omniwsi.model.predictor import Predictor
 from omniwsi.tissues import KIDNEY
-from omniwsi.train.data import Sample, load, read_patches, split_by_source
-from omniwsi.train.evaluate import Score, judge
+from omniwsi.train.data import load, read_split
+from omniwsi.train.evaluate import Summary, judge, summarise
+from omniwsi.train.report import markdown
 
 LICENCES = {
     "kidney_ki": "none stated: test patches of the published Omni-Seg (NEPTUNE study)",
@@ -44,55 +44,36 @@ def main(trained: Path, kidney_ki: Path) -> None:
     model = load_model(trained)
     target = weights_folder() / f"{model.card.name}.safetensors"
     save_model(model, target, half=True)
-    samples = held_out(kidney_ki, model.card.training["held_out"], model.card.training["seed"])
-    scores = judge(load_model(target), samples)
-    training = dict(model.card.training) | {"licences": LICENCES, "notes": NOTES}
-    model.card = replace(model.card, training=training, figures=figures(scores, samples), limits=LIMITS)
+    training = model.card.training
+    patches = read_split([kidney_ki], KIDNEY, training["held_out"], training["seed"])[1]
+    scores = list(judge(Predictor(load_model(target), "cpu", "float32"), map(load, patches)))
+    summaries = summarise(scores)
+    training = dict(training) | {"licences": LICENCES, "notes": NOTES}
+    model.card = replace(model.card, training=training, figures=figures(summaries, len(patches)), limits=LIMITS)
     save_model(model, target, half=True)
     (target.parent / "SHA256SUMS").write_text(f"{sha256_of(target)}  {target.name}\n")
-    print_table(scores, samples)
+    print(markdown({"weights": target.name}, summaries))
 
 
-def held_out(folder: Path, share: float, seed: int) -> list[Sample]:
-    _, judging = split_by_source(read_patches(folder, KIDNEY), share, seed)
-    return [load(patch) for patch in judging]
+def figures(summaries: list[Summary], patches: int) -> dict[str, object]:
+    whole = {summary.tissue: summary for summary in summaries if summary.stain == "all"}
 
+    def mean(name: str) -> dict[str, float]:
+        return {tissue: round(summary.figures[name][0], 4) for tissue, summary in whole.items()}
 
-def figures(scores: list[Score], samples: list[Sample]) -> dict[str, object]:
     return {
-        "on": f"{len(samples)} patches of kidney_ki, held out by source",
-        "patches": {tissue.name: len(of(scores, tissue.name)) for tissue in KIDNEY},
-        "held_out_dice": {tissue.name: mean(score.dice for score in of(scores, tissue.name)) for tissue in KIDNEY},
-        "held_out_two_class_dice": {
-            tissue.name: mean(score.two_class_dice for score in of(scores, tissue.name)) for tissue in KIDNEY
+        "on": f"{patches} patches of kidney_ki, held out by source",
+        "patches": {tissue: summary.patches for tissue, summary in whole.items()},
+        "held_out_dice": mean("dice"),
+        "held_out_two_class_dice": mean("two_class_dice"),
+        "held_out_hd95_um": mean("hd95_um"),
+        "all_foreground_dice": {tissue: round(summary.all_foreground_dice, 4) for tissue, summary in whole.items()},
+        "held_out_dice_by_stain": {
+            f"{summary.tissue}/{summary.stain}": round(summary.figures["dice"][0], 4)
+            for summary in summaries
+            if summary.stain != "all"
         },
-        "all_foreground_dice": {tissue.name: all_foreground(samples, tissue.name) for tissue in KIDNEY},
     }
-
-
-def of(scores: list[Score], name: str) -> list[Score]:
-    return [score for score in scores if score.tissue == name]
-
-
-def all_foreground(samples: list[Sample], name: str) -> float:
-    """The Dice of painting everything: what any network must beat."""
-    shares = (sample.mask_HW.mean() for sample in samples if sample.tissue.name == name)
-    return mean(2 * share / (1 + share) for share in shares)
-
-
-def mean(values: object) -> float:
-    return round(float(np.mean(list(values))), 4)  # type: ignore[call-overload]
-
-
-def print_table(scores: list[Score], samples: list[Sample]) -> None:
-    print("| tissue | patches | Dice | two-class Dice | painting everything |")
-    print("|---|---|---|---|---|")
-    for tissue in KIDNEY:
-        own = of(scores, tissue.name)
-        dice, both = (np.array([getattr(score, key) for score in own]) for key in ("dice", "two_class_dice"))
-        baseline = all_foreground(samples, tissue.name)
-        cells = f"{dice.mean():.3f} ± {dice.std():.3f} | {both.mean():.3f} | {baseline:.3f}"
-        print(f"| {tissue.label} | {len(own)} | {cells} |")
 
 
 if __name__ == "__main__":

@@ -36,14 +36,24 @@ def recall(found_HW: np.ndarray, truth_HW: np.ndarray) -> float:
 
 def hd95_um(found_HW: np.ndarray, truth_HW: np.ndarray, mpp: float) -> float:
     """95th percentile of the distances between the two outlines, both ways, in micrometres."""
-    if not found_HW.any() and not truth_HW.any():
-        return 0.0
+    distances = _outline_distances(found_HW, truth_HW)
+    # Interpolating between infinities is no number.
+    return float("inf") if np.isinf(distances).any() else float(np.percentile(distances, 95) * mpp)
+
+
+def mean_surface_distance_um(found_HW: np.ndarray, truth_HW: np.ndarray, mpp: float) -> float:
+    """Mean of the distances between the two outlines, both ways, in micrometres."""
+    return float(_outline_distances(found_HW, truth_HW).mean() * mpp)
+
+
+def _outline_distances(found_HW: np.ndarray, truth_HW: np.ndarray) -> np.ndarray:
+    """From every pixel of either outline to the nearest of the other, in pixels."""
     if not found_HW.any() or not truth_HW.any():
-        return float("inf")
+        return np.array([0.0 if found_HW.any() == truth_HW.any() else np.inf])
     found_edge, truth_edge = _inner_edge(found_HW), _inner_edge(truth_HW)
     there = ndimage.distance_transform_edt(~truth_edge)[found_edge]
     back = ndimage.distance_transform_edt(~found_edge)[truth_edge]
-    return float(np.percentile(np.concatenate([there, back]), 95) * mpp)
+    return np.concatenate([there, back])
 
 
 def _share(of_HW: np.ndarray, in_HW: np.ndarray) -> float:

@@ -37,6 +37,7 @@ HOMES = {
     "rich": {"cli"},
     "filelock": {"run"},
     "skimage": {"slide"},
+    "yaml": {"train"},
 }
 DOCTOR = PACKAGE / "cli" / "doctor.py"
 """The one that examines every dependency."""

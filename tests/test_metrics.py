@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from omniwsi.metrics import dice, hd95_um, precision, recall, two_class_dice
+from omniwsi.metrics import dice, hd95_um, mean_surface_distance_um, precision, recall, two_class_dice
 
 masks = arrays(bool, (6, 7))
 
@@ -29,6 +29,8 @@ def test_empty_masks() -> None:
     assert dice(nothing, something) == precision(nothing, something) == recall(nothing, something) == 0
     assert hd95_um(nothing, nothing, 1.0) == 0
     assert hd95_um(nothing, something, 1.0) == float("inf")
+    assert mean_surface_distance_um(nothing, nothing, 1.0) == 0
+    assert mean_surface_distance_um(something, nothing, 1.0) == float("inf")
 
 
 def test_hd95_of_shifted_squares_is_the_shift() -> None:
@@ -39,7 +41,7 @@ def test_hd95_of_shifted_squares_is_the_shift() -> None:
 
 
 @given(masks, masks)
-def test_hd95_against_every_pair_of_points(a: np.ndarray, b: np.ndarray) -> None:
+def test_distances_against_every_pair_of_points(a: np.ndarray, b: np.ndarray) -> None:
     if not a.any() or not b.any():
         return
 
@@ -55,3 +57,4 @@ def test_hd95_against_every_pair_of_points(a: np.ndarray, b: np.ndarray) -> None
     there = [min(np.hypot(p[0] - q[0], p[1] - q[1]) for q in two) for p in one]
     back = [min(np.hypot(p[0] - q[0], p[1] - q[1]) for q in one) for p in two]
     assert hd95_um(a, b, 2.0) == pytest.approx(2 * np.percentile(there + back, 95))
+    assert mean_surface_distance_um(a, b, 2.0) == pytest.approx(2 * np.mean(there + back))

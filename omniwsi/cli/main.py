@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from omniwsi import __version__
-from omniwsi.cli import demo, doctor, info, segment, train, weights
+from omniwsi.cli import data, demo, doctor, evaluate, info, segment, train, weights
 from omniwsi.cli.console import complain, note
 from omniwsi.errors import OmniWSIError
 
@@ -32,6 +32,8 @@ app.command("info")(info.info)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 
 

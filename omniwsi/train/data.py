@@ -4,26 +4,39 @@ A patch has one tissue labelled; of all others in it nothing is *known*, they ar
 
 * a folder  `<index>_<scale id>_<name>/<stain>/im_<source>_<n>.png` with `im_<source>_<n>_mask_*.png` beside it, as the
   published Omni-Seg ships its demonstration (scale id 0 is 5x, 1 is 10x, 2 is 20x, 3 is 40x);
-* a CSV manifest with the columns image, mask, tissue, mpp, source, stain (paths relative to the manifest). A row without a
-  mask says that there is nothing of this tissue in the image, as in another organ.
+* a manifest, CSV or YAML (a list of mappings), with image, mask, tissue, mpp, source and stain, paths relative to the
+  manifest. Without a mask there is nothing of this tissue in the image, as in another organ. If there is a `valid`
+  mask, the label says something only where it is not 0. `split` may be `train` or `held-out`; what leaves it empty is
+  split at random by source. An image with several tissues labelled is several rows.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
-from PIL import Image
+import yaml
+from PIL import Image, UnidentifiedImageError
 
 from omniwsi.errors import DataError
 from omniwsi.tissues import Tissue
 
 FOLDER_MPPS = (2.0, 1.0, 0.5, 0.25)
 MANIFEST_COLUMNS = ("image", "mask", "tissue", "mpp", "source", "stain")
+Split = Literal["", "train", "held-out"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+Complain = Callable[[str], None]
+"""Told of a patch that cannot be used; it raises, or the patch is left out."""
+
+
+def refuse(problem: str) -> NoReturn:
+    raise DataError(problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +49,9 @@ class Patch:
     source: str
     """Patient or slide or field; patches of one source never stand on both sides of a split."""
     stain: str
+    valid: Path | None = None
+    """Where the label says something; None: everywhere."""
+    split: Split = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +67,25 @@ class Sample:
     tissue: Tissue
     source: str
     stain: str
+    image: str = ""
+    """Where it came from, for people."""
 
 
-def read_patches(path: Path, tissues: Sequence[Tissue]) -> tuple[Patch, ...]:
+def read_patches(path: Path, tissues: Sequence[Tissue], complain: Complain = refuse) -> tuple[Patch, ...]:
     """Every patch of a folder or a manifest, in a fixed order. Raises DataError with what is wrong."""
     path = Path(path)
     if path.is_dir():
-        patches = tuple(_folder_patches(path, tissues))
-    elif path.suffix.lower() == ".csv" and path.is_file():
-        patches = tuple(_manifest_patches(path, {tissue.name: tissue for tissue in tissues}))
+        patches = tuple(_folder_patches(path, tissues, complain))
+    elif path.suffix.lower() in (".csv", ".yaml", ".yml") and path.is_file():
+        patches = tuple(_manifest_patches(path, {tissue.name: tissue for tissue in tissues}, complain))
     else:
-        raise DataError(f"{path} is neither a folder of patches nor a .csv manifest")
+        raise DataError(f"{path} is neither a folder of patches nor a .csv or .yaml manifest")
     if not patches:
-        raise DataError(
-            f"{path} holds no patches; expected folders such as 0_1_dt/he/im_76_3.png with a mask beside it"
-        )
+        complain(f"{path} holds no patches; expected folders such as 0_1_dt/he/im_76_3.png with a mask beside it")
     return patches
 
 
-def _folder_patches(folder: Path, tissues: Sequence[Tissue]) -> Iterator[Patch]:
+def _folder_patches(folder: Path, tissues: Sequence[Tissue], complain: Complain) -> Iterator[Patch]:
     by_index = {tissue.index: tissue for tissue in tissues}
     for tissue_folder in sorted(folder.iterdir()):
         named = re.fullmatch(r"(\d+)_([0-3])_\w+", tissue_folder.name)
@@ -77,53 +93,100 @@ def _folder_patches(folder: Path, tissues: Sequence[Tissue]) -> Iterator[Patch]:
             continue
         index, scale = int(named[1]), int(named[2])
         if index not in by_index:
-            raise DataError(f"{tissue_folder} is about tissue {index}, which is not in the table of tissues")
+            complain(f"{tissue_folder} is about tissue {index}, which is not in the table of tissues")
+            continue
         for image in sorted(tissue_folder.glob("*/im_*.png")):
             if "_mask" in image.stem:
                 continue
             masks = sorted(image.parent.glob(f"{image.stem}_mask*.png"))
             if len(masks) != 1:
-                raise DataError(f"{image} has {len(masks)} masks beside it; it needs one, {image.stem}_mask_*.png")
+                complain(f"{image} has {len(masks)} masks beside it; it needs one, {image.stem}_mask_*.png")
+                continue
             stain = image.parent.name
             source = f"{stain}/{image.stem.split('_')[1]}"
             yield Patch(image, masks[0], by_index[index], FOLDER_MPPS[scale], source, stain)
 
 
-def _manifest_patches(manifest: Path, by_name: dict[str, Tissue]) -> Iterator[Patch]:
-    with manifest.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        missing = [name for name in MANIFEST_COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
-            raise DataError(f"{manifest} lacks the columns {', '.join(missing)}")
-        for number, row in enumerate(rows, 2):
-            where = f"{manifest}, line {number}"
-            if row["tissue"] not in by_name:
-                raise DataError(f"{where}: unknown tissue {row['tissue']!r}; known are {', '.join(by_name)}")
-            try:
-                mpp = float(row["mpp"])
-            except ValueError:
-                raise DataError(f"{where}: mpp must be a number, not {row['mpp']!r}") from None
-            image = manifest.parent / row["image"]
-            mask = manifest.parent / row["mask"] if row["mask"] else None
-            for file_path in filter(None, (image, mask)):
-                if not file_path.is_file():
-                    raise DataError(f"{where}: there is no file {file_path}")
-            yield Patch(image, mask, by_name[row["tissue"]], mpp, row["source"], row["stain"])
+def _manifest_patches(manifest: Path, by_name: dict[str, Tissue], complain: Complain) -> Iterator[Patch]:
+    for where, row in _manifest_rows(manifest):
+        patch_or_problem = _patch_of_row(row, manifest.parent, by_name)
+        if isinstance(patch_or_problem, Patch):
+            yield patch_or_problem
+        else:
+            complain(f"{where}: {patch_or_problem}")
+
+
+def _manifest_rows(manifest: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """(where it stands, its fields as text)"""
+    if manifest.suffix.lower() == ".csv":
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            _require_columns(f"{manifest}", rows.fieldnames or ())
+            for number, row in enumerate(rows, 2):
+                yield f"{manifest}, line {number}", {name: value or "" for name, value in row.items() if name}
+        return
+    try:
+        content = yaml.safe_load(manifest.read_text(encoding="utf-8")) or []
+    except yaml.YAMLError as error:
+        raise DataError(f"{manifest} is no YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, list) or not all(isinstance(item, Mapping) for item in content):
+        raise DataError(f"{manifest} must be a list of mappings, each with {', '.join(MANIFEST_COLUMNS)}")
+    for number, item in enumerate(content, 1):
+        where = f"{manifest}, entry {number}"
+        _require_columns(where, {"mask", *item})
+        yield where, {str(name): "" if value is None else str(value) for name, value in item.items()}
+
+
+def _require_columns(where: str, names: Any) -> None:
+    missing = [name for name in MANIFEST_COLUMNS if name not in names]
+    if missing:
+        raise DataError(f"{where} lacks the columns {', '.join(missing)}")
+
+
+def _patch_of_row(row: dict[str, str], folder: Path, by_name: dict[str, Tissue]) -> Patch | str:
+    """The patch, or what is wrong with the row."""
+    if row["tissue"] not in by_name:
+        return f"unknown tissue {row['tissue']!r}; known are {', '.join(by_name)}"
+    try:
+        mpp = float(row["mpp"])
+    except ValueError:
+        return f"mpp must be a number, not {row['mpp']!r}"
+    if not 0 < mpp < 1000:
+        return f"mpp must be micrometres a pixel, as 0.25, not {row['mpp']}"
+    split = row.get("split", "")
+    if split not in SPLITS:
+        return f"split is {' or '.join(SPLITS[1:])} or nothing, not {split!r}"
+    image = folder / row["image"]
+    mask, valid = (folder / row[name] if row.get(name) else None for name in ("mask", "valid"))
+    for file in filter(None, (image, mask, valid)):
+        if not file.is_file():
+            return f"there is no file {file}"
+    return Patch(image, mask, by_name[row["tissue"]], mpp, row["source"], row["stain"], valid, split)
 
 
 def load(patch: Patch) -> Sample:
-    """Read, check, and bring to the tissue's mpp. In a mask everything above 0 is foreground."""
-    with Image.open(patch.image) as image:
+    """Read, check, and bring to the tissue's mpp. In a mask everything above 0 is foreground. Raises DataError."""
+    with _opened(patch.image) as image:
         pixels_HWC = np.asarray(image.convert("RGB"))
-    mask_HW = _load_mask(patch, pixels_HWC.shape[:2])
-    known_HW = np.ones_like(mask_HW)
-    return at_mpp(Sample(pixels_HWC, mask_HW, known_HW, patch.tissue, patch.source, patch.stain), patch.mpp)
+    mask_HW = _load_mask(patch.mask, patch, pixels_HWC.shape[:2], np.zeros)
+    known_HW = _load_mask(patch.valid, patch, pixels_HWC.shape[:2], np.ones)
+    sample = Sample(pixels_HWC, mask_HW, known_HW, patch.tissue, patch.source, patch.stain, str(patch.image))
+    return at_mpp(sample, patch.mpp)
 
 
-def _load_mask(patch: Patch, shape: tuple[int, int]) -> np.ndarray:
-    if patch.mask is None:
-        return np.zeros(shape, bool)
-    with Image.open(patch.mask) as mask:
+def _opened(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a picture ({type(error).__name__}); replace it") from None
+    return image
+
+
+def _load_mask(path: Path | None, patch: Patch, shape: tuple[int, ...], default: Callable[..., Any]) -> np.ndarray:
+    if path is None:
+        return np.asarray(default(shape, bool))
+    with _opened(path) as mask:
         mask_HW = np.asarray(mask if mask.mode == "P" else mask.convert("L")) > 0
     if mask_HW.shape != shape:
         height, width = mask_HW.shape
@@ -181,11 +244,24 @@ def read_split(
     """(to learn from, to judge by) of several collections, each split by itself.
 
     What is held out of one stays held out, whatever is taught beside it; a source of that name is held out of all.
+    Raises DataError where a manifest puts one source on both sides.
     """
     patches = [read_patches(path, tissues) for path in paths]
-    judging = {patch.source for own in patches for patch in split_by_source(own, held_out, seed)[1]}
     together = [patch for own in patches for patch in own]
+    for source in sources_on_both_sides(together):
+        raise DataError(f"source {source} is both train and held-out; patches of one source belong on one side")
+    decided = {patch.source for patch in together if patch.split}
+    judging = {patch.source for patch in together if patch.split == "held-out"}
+    for own in patches:
+        free = [patch for patch in own if patch.source not in decided]
+        judging |= {patch.source for patch in split_by_source(free, held_out, seed)[1]}
     return [p for p in together if p.source not in judging], [p for p in together if p.source in judging]
+
+
+def sources_on_both_sides(patches: Sequence[Patch]) -> list[str]:
+    """Those that manifests name both train and held-out."""
+    sides = [{patch.source for patch in patches if patch.split == split} for split in ("train", "held-out")]
+    return sorted(sides[0] & sides[1])
 
 
 def split_by_source(patches: Sequence[Patch], held_out: float, seed: int = 0) -> tuple[list[Patch], list[Patch]]:

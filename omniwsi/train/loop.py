@@ -28,13 +28,13 @@ from omniwsi.model.card import Form, ModelCard
 from omniwsi.model.checkpoint import find_weights, load_model, read_card, save_model, sha256_of
 from omniwsi.model.head import BIAS_COUNTS, HEAD_SIZE, SHAPES, WEIGHT_COUNTS
 from omniwsi.model.omniseg import OmniSeg, scale_code
-from omniwsi.model.predictor import Precision, best_precision, keep_freed_memory
+from omniwsi.model.predictor import Precision, Predictor, best_precision, keep_freed_memory
 from omniwsi.model.trunk import CODE_CHANNELS, STRIDE_PX
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.augment import Crop, cut, recolor
 from omniwsi.train.data import Sample, implied, load, read_split
-from omniwsi.train.evaluate import Segmenter, judge, means
+from omniwsi.train.evaluate import judge, means
 from omniwsi.train.losses import LOSSES
 from omniwsi.train.recipes import BEST, Recipe
 
@@ -336,15 +336,15 @@ class _State:
         for name, value in self.model.state_dict().items():
             self.average[name].lerp_(value, 1 - decay)
 
-    def segmenter(self) -> Segmenter:
-        """The averaged network, as float32."""
+    def predictor(self) -> Predictor:
+        """The averaged network, as segmenting uses it."""
         averaged = OmniSeg(self.model.card)
         averaged.load_state_dict(self.average)
-        return _placed(averaged, self.options.device, self.precision).eval()
+        return Predictor(averaged, self.options.device, self.precision)
 
     def judge(self, judging: Sequence[Sample]) -> dict[str, float]:
         """Mean foreground Dice by tissue."""
-        return means(judge(self.segmenter(), judging, self.options.device)) if judging else {}
+        return means(judge(self.predictor(), judging)) if judging else {}
 
     def save(self) -> None:
         """The state to go on from: that after the last whole step. Half a step is not saved over it."""

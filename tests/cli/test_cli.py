@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from omniwsi import load_model
 from omniwsi.cli.main import app
 from omniwsi.model.card import ModelCard
 from omniwsi.model.checkpoint import save_model
@@ -57,11 +58,14 @@ def test_help_fits_a_screen_and_names_every_command() -> None:
     lines = result.stdout.splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 100
-    for command in ("segment", "info", "demo", "doctor", "train", "weights"):
+    for command in ("segment", "info", "demo", "doctor", "train", "evaluate", "data", "weights"):
         assert any(line.strip("│ ").startswith(command) for line in lines)
 
 
-@pytest.mark.parametrize("command", ["segment", "info", "demo", "doctor", "train", "weights", "weights import"])
+@pytest.mark.parametrize(
+    "command",
+    ["segment", "info", "demo", "doctor", "train", "evaluate", "data", "data check", "weights", "weights import"],
+)
 def test_every_command_has_help_on_one_screen(command: str) -> None:
     result = omniwsi(*command.split(), "--help")
     assert result.returncode == 0
@@ -328,6 +332,64 @@ def test_train_from_the_command_line(shared: Path, tmp_path: Path) -> None:
     )
     assert "neither a folder" in one_line_error(omniwsi("train", tmp_path / "no", "-o", tmp_path / "u"), 2)
     assert "--recipe takes midl2022 or best, not mine" in one_line_error(omniwsi("train", data, "--recipe", "mine"), 2)
+
+
+def patches(folder: Path) -> Path:
+    """Four pictures of tufts from two cases."""
+    rows = ["image,mask,tissue,mpp,source,stain"]
+    for i in range(4):
+        pixels = blobs(96, 96, seed=i)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        Image.fromarray(((pixels.mean(-1) < 180) * 255).astype(np.uint8)).save(folder / f"{i}_mask.png")
+        rows.append(f"{i}.png,{i}_mask.png,tuft,2,case {i % 2},{'he' if i < 2 else 'pas'}")
+    (folder / "patches.csv").write_text("\n".join(rows))
+    return folder / "patches.csv"
+
+
+def test_evaluate_from_the_command_line(weights: Path, tmp_path: Path) -> None:
+    manifest, out = patches(tmp_path), tmp_path / "figures"
+    result = omniwsi("evaluate", manifest, "--weights", weights, "-o", out, "--by-stain", "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    assert "Where label and result are both empty" in result.stdout
+    assert [line.split()[1] for line in result.stdout.splitlines() if line.startswith("tuft")] == ["all", "he", "pas"]
+    content = json.loads((out / "evaluation.json").read_text())
+    assert [Path(patch["image"]).name for patch in content["patches"]] == ["0.png", "1.png", "2.png", "3.png"]
+    assert {path.name for path in out.iterdir()} == {
+        "evaluation.json",
+        "evaluation.csv",
+        "evaluation.md",
+        "best_and_worst.jpg",
+    }
+    half = omniwsi("evaluate", manifest, "--weights", weights, "-o", out, "--held-out", 0.5, "--device", "cpu")
+    assert half.returncode == 0, half.stderr
+    sources = {patch["source"] for patch in json.loads((out / "evaluation.json").read_text())["patches"]}
+    assert len(sources) == 1
+    assert "--held-out is a share" in one_line_error(omniwsi("evaluate", manifest, "--held-out", 2), 2)
+
+
+def test_figures_on_what_was_taught_are_not_given_in_silence(shared: Path, tmp_path: Path) -> None:
+    from omniwsi.cli.evaluate import has_learnt_from
+
+    data = [shared / "data" / "kidney_ki"]
+    card = load_model().card
+    assert "judges by what it has not seen" in has_learnt_from(card, data, None, 0)
+    assert has_learnt_from(card, data, card.training["held_out"], card.training["seed"]) == ""
+    assert has_learnt_from(card, [tmp_path], None, 0) == ""
+
+
+def test_data_check_from_the_command_line(tmp_path: Path) -> None:
+    manifest = patches(tmp_path)
+    result = omniwsi("data", "check", manifest, "--sheet", tmp_path / "sheet.jpg")
+    assert result.returncode == 0, result.stderr
+    assert "96 x 96" in result.stdout
+    with Image.open(tmp_path / "sheet.jpg") as picture:
+        assert picture.width > 256
+    (tmp_path / "2.png").unlink()
+    wrong = omniwsi("data", "check", manifest)
+    assert wrong.returncode == 2
+    assert "line 4: there is no file" in wrong.stderr
+    assert wrong.stderr.rstrip().endswith("1 to mend before training")
+    assert "Traceback" not in wrong.stderr
 
 
 def test_the_written_slide_is_read_back(slide: Path) -> None:

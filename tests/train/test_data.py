@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,59 @@ def test_a_manifest(tmp_path: Path) -> None:
     assert nothing.known_HW.all()
 
 
+def test_the_same_manifest_as_yaml(tmp_path: Path) -> None:
+    write_pair(tmp_path / "data", "1")
+    Image.new("L", (32, 24), 255).save(tmp_path / "data" / "valid.png")
+    (tmp_path / "a.csv").write_text(
+        "image,mask,tissue,mpp,source,stain,valid,split\n"
+        "data/im_1.png,data/im_1_mask_distal.png,tuft,1.0,7,pas,data/valid.png,held-out\n"
+    )
+    (tmp_path / "a.yaml").write_text(
+        "- {image: data/im_1.png, mask: data/im_1_mask_distal.png, tuft: no, tissue: tuft, mpp: 1,\n"
+        "   source: 7, stain: pas, valid: data/valid.png, split: held-out}\n"
+    )
+    assert read_patches(tmp_path / "a.yaml", KIDNEY) == read_patches(tmp_path / "a.csv", KIDNEY)
+    for text, words in (("- [1", "is no YAML"), ("a: b", "must be a list"), ("- {image: a}", "entry 1 lacks")):
+        (tmp_path / "b.yaml").write_text(text)
+        with pytest.raises(DataError, match=words) as caught:
+            read_patches(tmp_path / "b.yaml", KIDNEY)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_valid_mask_says_where_the_label_speaks(tmp_path: Path) -> None:
+    write_pair(tmp_path, "1")
+    valid = np.zeros((24, 32), np.uint8)
+    valid[:, :16] = 1
+    Image.fromarray(valid).save(tmp_path / "valid.png")
+    patch = Patch(tmp_path / "im_1.png", tmp_path / "im_1_mask_distal.png", KIDNEY[0], 1.0, "s", "he")
+    sample = load(replace(patch, valid=tmp_path / "valid.png"))
+    np.testing.assert_array_equal(sample.known_HW, valid > 0)
+    np.testing.assert_array_equal(sample.mask_HW, load(patch).mask_HW)
+
+
+def test_a_manifest_may_decide_the_split(tmp_path: Path) -> None:
+    """Sources that it names stand where it says; the rest is split at random; one source on both sides is refused."""
+    rows = ["image,mask,tissue,mpp,source,stain,split"]
+    for i in range(12):
+        write_pair(tmp_path, f"{i}")
+        split = {0: "train", 1: "held-out"}.get(i, "")
+        rows.append(f"im_{i}.png,im_{i}_mask_distal.png,tuft,2,case {i},he,{split}")
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    for seed in range(6):
+        learn, judging = read_split([tmp_path / "a.csv"], KIDNEY, 0.3, seed)
+        assert "case 0" in {patch.source for patch in learn}
+        assert "case 1" in {patch.source for patch in judging}
+        assert len(judging) == 1 + 3
+    assert [patch.source for patch in read_split([tmp_path / "a.csv"], KIDNEY, 0, 0)[1]] == ["case 1"]
+    (tmp_path / "a.csv").write_text("\n".join([*rows, "im_3.png,,vessel,1,case 1,he,train"]))
+    with pytest.raises(DataError, match="case 1 is both train and held-out"):
+        read_split([tmp_path / "a.csv"], KIDNEY, 0.3, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("image,mask,tissue,mpp,source,stain\na,b,tuft,0,s,he\n", "mpp must be micrometres a pixel"),
         ("image,mask,tissue\n", "lacks the columns mpp, source, stain"),
         ("image,mask,tissue,mpp,source,stain\na,b,medulla,1,s,he\n", r"line 2: unknown tissue 'medulla'; known are"),
         ("image,mask,tissue,mpp,source,stain\na,b,tuft,small,s,he\n", "mpp must be a number, not 'small'"),
@@ -75,7 +126,7 @@ def test_manifests_that_are_wrong(tmp_path: Path, text: str, words: str) -> None
 def test_folders_that_are_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no patches"):
         read_patches(tmp_path, KIDNEY)
-    with pytest.raises(DataError, match=r"neither a folder of patches nor a \.csv manifest"):
+    with pytest.raises(DataError, match=r"neither a folder of patches nor a \.csv or \.yaml manifest"):
         read_patches(tmp_path / "nothing", KIDNEY)
     write_pair(tmp_path / "0_1_dt" / "he", "76_3")
     (tmp_path / "0_1_dt" / "he" / "im_76_3_mask_distal.png").unlink()
