@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import replace
@@ -29,6 +30,8 @@ def train(
     steps: Annotated[int, typer.Option(help="Batches to learn from.")] = 4000,
     batch_size: Annotated[int | None, typer.Option(help="Patches a batch; else as the recipe has it.")] = None,
     crop: Annotated[int, typer.Option(help="Side of the taught squares in pixels; the tiles' side on the card.")] = 256,
+    accumulate: Annotated[int, typer.Option(help="Learn each batch in so many parts, in less memory.")] = 1,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest; else as the recipe has it.")] = None,
     form: Annotated[str, typer.Option(help="concat, or trilinear.")] = "concat",
     name: Annotated[str, typer.Option(help="For the model card.")] = "mine",
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
@@ -40,23 +43,29 @@ def train(
     """Teach a network from patches in which one tissue is labelled each; the rest of a patch is unknown."""
     from omniwsi.model.card import FORMS
     from omniwsi.model.predictor import best_device
-    from omniwsi.train.loop import TrainOptions
     from omniwsi.train.loop import train as teach
+    from omniwsi.train.options import TrainOptions
     from omniwsi.train.recipes import RECIPES
 
     if recipe not in RECIPES:
         raise UsageError(f"--recipe takes {' or '.join(RECIPES)}, not {recipe}")
     if form not in FORMS:
         raise UsageError(f"--form takes {' or '.join(FORMS)}, not {form}")
+    chosen = RECIPES[recipe]
+    if batch_size is not None:
+        chosen = replace(chosen, batch_size=batch_size)
+    if learning_rate is not None:
+        chosen = replace(chosen, learning_rate=learning_rate)
     options = TrainOptions(
         data=tuple(data or ()),
         out=out_folder,
-        recipe=replace(RECIPES[recipe], batch_size=batch_size) if batch_size is not None else RECIPES[recipe],
+        recipe=chosen,
         steps=steps,
         form=form,
         name=name,
         init=init,
         crop_px=crop,
+        accumulate=accumulate,
         held_out=held_out,
         drawn_share=drawn,
         seed=seed,
@@ -72,6 +81,8 @@ def train(
                 note(f"step {progress.step:,}  loss {progress.loss:.3f}  Dice  {scores}")
 
         result = teach(options, tell)
+    if os.environ.get("RANK", "0") != "0":  # one of several under torchrun; the first one talks
+        return
     if result.dice:
         rows = table("Tissue", "Dice on held-out patches")
         for tissue, dice in result.dice.items():

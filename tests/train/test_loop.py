@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +19,10 @@ from omniwsi.model.checkpoint import load_model, sha256_of
 from omniwsi.model.omniseg import OmniSeg, scale_code
 from omniwsi.synthetic import draw_section
 from omniwsi.tissues import KIDNEY
-from omniwsi.train.loop import Progress, TrainOptions, start_heads_apart, train
-from omniwsi.train.recipes import BEST, MIDL2022
+from omniwsi.train.beginning import start_heads_apart
+from omniwsi.train.loop import Progress, train
+from omniwsi.train.options import TrainOptions
+from omniwsi.train.recipes import BEST, MIDL2022, Recipe
 
 SIDE = 32
 
@@ -99,6 +105,105 @@ def test_a_stopped_training_goes_on_bit_for_bit(data: Path, tmp_path: Path, afte
         train(options(data, tmp_path / "stopped", seed=3))
 
 
+def test_a_batch_in_parts_is_the_same_lesson(data: Path, tmp_path: Path) -> None:
+    """Also where some patches say nothing, and a part may have none that does."""
+    blind = replace(BEST, batch_size=5, warmup_steps=2, implied=0.5)
+    losses: dict[int, list[float]] = {}
+    for accumulate in (1, 2, 5):
+        told: list[Progress] = []
+        made = options(data, tmp_path / str(accumulate), recipe=blind, accumulate=accumulate, steps=3)
+        train(made, told.append)
+        losses[accumulate] = [progress.loss for progress in told]
+    assert losses[2] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[5] == pytest.approx(losses[1], rel=1e-4)
+
+
+SHARED_WORK = """
+import sys
+from pathlib import Path
+from tests.train.test_loop import shared_work
+shared_work(*map(Path, sys.argv[1:]))
+"""
+
+
+def shared_work(data: Path, out: Path) -> None:
+    """By SGD: AdamW's first steps have the size of the learning rate whatever the gradient, and magnify how sums are rounded."""
+    train(options(data, out, steps=4, recipe=replace(MIDL2022, batch_size=4, balanced=True)))
+
+
+def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
+    """torchrun, each with its half of every batch: the losses of one process with the whole."""
+    script = tmp_path / "train.py"
+    script.write_text(SHARED_WORK)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    result = subprocess.run(
+        [sys.executable, *command, str(data), str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    shared_work(data, tmp_path / "one")
+    one, two = (
+        [float(row["loss"]) for row in csv.DictReader((tmp_path / name / "log.csv").read_text().splitlines())]
+        for name in ("one", "two")
+    )
+    assert len(two) == 4
+    assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_a_loss_that_is_no_number_names_what_was_taught(data: Path, tmp_path: Path) -> None:
+    wild = replace(BEST, batch_size=2, warmup_steps=0, learning_rate=1e30)
+    with pytest.raises(DataError, match=r"the loss became .* taught by .*im_\d_\d\.png \((dis|prox)") as caught:
+        train(options(data, tmp_path, recipe=wild, steps=20))
+    assert "\n" not in str(caught.value)
+
+
+def test_too_little_memory_names_the_flag(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("omniwsi.train.loop._forward", full)
+    with pytest.raises(UsageError, match=r"out of memory with 2 patches of 32 px at a time; pass --accumulate 2$"):
+        train(options(data, tmp_path / "a"))
+    with pytest.raises(UsageError, match="pass a smaller --crop"):
+        train(options(data, tmp_path / "b", accumulate=2))
+
+
+def test_what_was_taught_and_found_is_kept(data: Path, tmp_path: Path) -> None:
+    """How often each tissue and stain was taught; a picture of the held-out patches; the best weights so far."""
+    result = train(options(data, tmp_path))
+    taught = json.loads((tmp_path / "lessons.json").read_text())
+    assert sum(taught.values()) == 6 * 2
+    assert all(name.endswith("/pas") for name in taught)
+    with Image.open(tmp_path / "judged.jpg") as picture:
+        assert picture.width > 256
+    best = load_model(tmp_path / "best.safetensors").card.figures["held_out_dice"]
+    assert np.mean(list(best.values())) >= np.mean(list(result.dice.values()))
+
+
+FIRST_LOSSES = Path(__file__).parent / "first_losses.json"
+
+
+def first_losses(recipe: Recipe, data: Path, out: Path) -> list[float]:
+    told: list[Progress] = []
+    small = replace(recipe, batch_size=2, warmup_steps=min(2, recipe.warmup_steps))
+    train(options(data, out, recipe=small, steps=10), told.append)
+    return [progress.loss for progress in told]
+
+
+@pytest.mark.parametrize("recipe", [BEST, MIDL2022], ids=lambda recipe: recipe.name)
+def test_the_first_ten_losses(recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A golden file, in float32: a change of data, augmentation, loss or optimiser is never made by chance."""
+    monkeypatch.setattr("omniwsi.train.loop.best_precision", lambda kind: "float32")
+    golden = json.loads(FIRST_LOSSES.read_text())[recipe.name]
+    # Another processor rounds otherwise, which AdamW magnifies (see shared_work); another lesson differs by far more.
+    tolerance = 0.05 if recipe.optimiser == "adamw" else 0.005
+    assert first_losses(recipe, data, tmp_path) == pytest.approx(golden, rel=tolerance, abs=tolerance)
+
+
 def test_trilinear_and_the_published_recipe_run(data: Path, tmp_path: Path) -> None:
     result = train(options(data, tmp_path, steps=2, form="trilinear", recipe=replace(MIDL2022, batch_size=2)))
     assert load_model(result.weights).card.form == "trilinear"
@@ -141,6 +246,9 @@ def test_nothing_to_learn_from(tmp_path: Path) -> None:
     [
         ({"steps": 0}, "--steps and --batch-size are at least 1"),
         ({"recipe": replace(BEST, batch_size=0)}, "--steps and --batch-size are at least 1"),
+        ({"accumulate": 3}, "--accumulate is from 1 to the batch size, 2, not 3"),
+        ({"recipe": replace(BEST, learning_rate=0)}, "--learning-rate is more than 0, not 0"),
+        ({"crop_px": 100}, "--crop is a multiple of 16 pixels, as 256 is, not 100"),
         ({"held_out": 1.0}, "--held-out is a share from 0 up to 1, as in 0.25, not 1"),
         ({"drawn_share": -0.1}, "--drawn is a share from 0 to 1, not -0.1"),
     ],

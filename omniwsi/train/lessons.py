@@ -1,0 +1,169 @@
+"""What is taught in each step. Lesson i of step s depends on the seed, s and i, and on nothing else.
+
+So a training goes on bit for bit after a stop, several processes share a batch without a word, and on a GPU the next
+lessons are made while this one is learnt.
+
+Axes: B image, C colour, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from omniwsi.errors import DataError
+from omniwsi.model.omniseg import scale_code
+from omniwsi.synthetic import STAINS, draw_section
+from omniwsi.tissues import KIDNEY, Tissue
+from omniwsi.train.augment import Crop, cut, recolor
+from omniwsi.train.data import Patch, Sample, implied, load
+from omniwsi.train.options import TrainOptions
+
+_STEPS_AHEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    crop: Crop
+    sample: Sample
+
+    @property
+    def name(self) -> str:
+        """What it was made from, for people."""
+        return f"{self.sample.image or self.sample.source} ({self.sample.tissue.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    lessons: tuple[Lesson, ...]
+
+    @property
+    def pixels_BCHW(self) -> Tensor:
+        return torch.stack([lesson.crop.pixels_CSS for lesson in self.lessons])
+
+    @property
+    def mask_BHW(self) -> Tensor:
+        return torch.stack([lesson.crop.mask_SS for lesson in self.lessons])
+
+    @property
+    def known_BHW(self) -> Tensor:
+        return torch.stack([lesson.crop.known_SS for lesson in self.lessons])
+
+    @property
+    def tissue_B(self) -> Tensor:
+        return torch.tensor([lesson.sample.tissue.index for lesson in self.lessons])
+
+    @property
+    def scale_B(self) -> Tensor:
+        return torch.tensor([scale_code(lesson.sample.tissue.mpp) for lesson in self.lessons])
+
+    @property
+    def informed(self) -> int:
+        """Lessons that say anything."""
+        return sum(bool(lesson.crop.known_SS.any()) for lesson in self.lessons)
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """As many as `count`, of nearly one size."""
+        edges = [len(self.lessons) * i // count for i in range(count + 1)]
+        for begin, end in pairwise(edges):
+            if begin < end:
+                yield Batch(self.lessons[begin:end])
+
+
+_Cells = tuple[tuple[tuple[Sample, ...], ...], ...]
+"""[tissue][stain] -> samples"""
+
+
+class Lessons:
+    """Samples to draw from, and how."""
+
+    def __init__(self, patches: Sequence[Patch], options: TrainOptions) -> None:
+        """Reads all patches into memory. Raises DataError where there is nothing to learn from."""
+        if not patches and options.drawn_share < 1:
+            raise DataError(
+                "nothing to learn from: name a folder of patches, or pass --drawn 1 to learn from drawings alone"
+            )
+        self._options = options
+        self._real = tuple(load(patch) for patch in patches)
+        self._drawn = tuple(drawn_samples(options.drawn_sections, options.seed)) if options.drawn_share else ()
+        others = [other for sample in self._real for other in implied(sample, KIDNEY)] if options.recipe.implied else []
+        self._cells, self._implied = _cells(self._real), _cells(others)
+
+    def lesson(self, step: int, i: int) -> Lesson:
+        """A random crop of a random sample, varied as the recipe says."""
+        options, augmentation = self._options, self._options.recipe.augmentation
+        state = np.random.SeedSequence([options.seed, step, i]).generate_state(1, np.uint64)
+        generator = Generator().manual_seed(int(state[0] >> 1))
+        sample = self._pick_sample(generator)
+        crop = cut(sample, options.crop_px, augmentation, generator)
+        pixels_CSS = recolor(crop.pixels_CSS[None], augmentation, generator)[0]
+        return Lesson(Crop(pixels_CSS, crop.mask_SS, crop.known_SS), sample)
+
+    def _pick_sample(self, generator: Generator) -> Sample:
+        options = self._options
+        if self._drawn and torch.rand((), generator=generator) < options.drawn_share:
+            return _pick(self._drawn, generator)
+        if self._implied and torch.rand((), generator=generator) < options.recipe.implied:
+            return _pick(_pick(_pick(self._implied, generator), generator), generator)
+        if options.recipe.balanced:
+            return _pick(_pick(_pick(self._cells, generator), generator), generator)
+        return _pick(self._real, generator)
+
+    def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
+        """The batch of each step from `first_step` on; of several processes each takes every so-manieth lesson."""
+        own = range(rank, self._options.recipe.batch_size, ranks)
+        if torch.device(self._options.device).type == "cpu":  # which is better used for the network
+            for step in range(first_step, self._options.steps):
+                yield Batch(tuple(self.lesson(step, i) for i in own))
+            return
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="lesson") as executor:
+            waiting: deque[list[Future[Lesson]]] = deque()
+            for step in range(first_step, self._options.steps):
+                waiting.append([executor.submit(self.lesson, step, i) for i in own])
+                if len(waiting) > _STEPS_AHEAD:
+                    yield _collected(waiting.popleft())
+            while waiting:
+                yield _collected(waiting.popleft())
+
+
+def _collected(lessons: Sequence[Future[Lesson]]) -> Batch:
+    return Batch(tuple(lesson.result() for lesson in lessons))
+
+
+def _cells(samples: Sequence[Sample]) -> _Cells:
+    cells: dict[str, dict[str, list[Sample]]] = {}
+    for sample in samples:
+        cells.setdefault(sample.tissue.name, {}).setdefault(sample.stain, []).append(sample)
+    return tuple(tuple(tuple(group) for group in stains.values()) for stains in cells.values())
+
+
+def _pick(items: Sequence[Any], generator: Generator) -> Any:
+    return items[int(torch.randint(len(items), (), generator=generator))]
+
+
+def drawn_samples(
+    sections_a_stain: int, seed: int, tissues: Sequence[Tissue] = KIDNEY, side_um: float = 512
+) -> Iterator[Sample]:
+    """Every tissue of drawn sections in every stain, as Samples at the tissue's own mpp."""
+    for stain in STAINS:
+        for i in range(sections_a_stain):
+            section = draw_section(side_um, side_um, stain, seed * 1000 + i, mpp=0.25, to_the_edge=i % 3 > 0)
+            for tissue in tissues:
+                times = round(tissue.mpp / section.mpp)
+                pixels = _mean_pool(section.pixels_HWC, times).round().astype("uint8")
+                mask = _mean_pool(section.truth_THW[tissue.index, :, :, None], times)[..., 0] > 0.5
+                yield Sample(pixels, mask, np.ones_like(mask), tissue, f"drawn/{stain}/{i}", stain)
+
+
+def _mean_pool(values_HWC: np.ndarray, times: int) -> np.ndarray:
+    height, width, channels = values_HWC.shape
+    return values_HWC.reshape(height // times, times, width // times, times, channels).mean((1, 3))

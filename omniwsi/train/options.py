@@ -1,0 +1,59 @@
+"""TrainOptions: what a training can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omniwsi.errors import UsageError
+from omniwsi.model.card import Form
+from omniwsi.model.trunk import STRIDE_PX
+from omniwsi.train.recipes import BEST, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What `omniwsi train` can be told."""
+
+    data: tuple[Path, ...]
+    """Folders or manifests of patches."""
+    out: Path
+    recipe: Recipe = BEST
+    steps: int = 4000
+    form: Form = "concat"
+    name: str = "mine"
+    """The name on the model card."""
+    init: str | None = None
+    """Weights to start from: a shipped name or a file."""
+    crop_px: int = 256
+    """Side of the square the network is taught on; it becomes the tile size on the card."""
+    held_out: float = 0.25
+    """Share of the patches kept for judging, by source."""
+    drawn_share: float = 0.0
+    """Share of each batch that comes from drawn sections instead of `data`."""
+    drawn_sections: int = 8
+    """How many sections are drawn a stain."""
+    accumulate: int = 1
+    """A batch is learnt in so many parts: the same lesson in less memory."""
+    seed: int = 0
+    device: str = "cpu"
+    command: str = ""
+    """How it was called, for the model card."""
+    judge_every: int = 500
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.recipe.batch_size < 1:
+            raise UsageError("--steps and --batch-size are at least 1")
+        if not 1 <= self.accumulate <= self.recipe.batch_size:
+            raise UsageError(
+                f"--accumulate is from 1 to the batch size, {self.recipe.batch_size}, not {self.accumulate}"
+            )
+        if not self.recipe.learning_rate > 0:
+            raise UsageError(f"--learning-rate is more than 0, not {self.recipe.learning_rate:g}")
+        if self.crop_px < STRIDE_PX or self.crop_px % STRIDE_PX:
+            raise UsageError(f"--crop is a multiple of {STRIDE_PX} pixels, as 256 is, not {self.crop_px}")
+        if not 0 <= self.held_out < 1:
+            raise UsageError(f"--held-out is a share from 0 up to 1, as in 0.25, not {self.held_out:g}")
+        if not 0 <= self.drawn_share <= 1:
+            raise UsageError(f"--drawn is a share from 0 to 1, not {self.drawn_share:g}")

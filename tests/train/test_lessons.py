@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from omniwsi.tissues import KIDNEY
+from omniwsi.train.data import read_patches
+from omniwsi.train.lessons import Batch, Lessons
+from omniwsi.train.options import TrainOptions
+from omniwsi.train.recipes import BEST
+
+from .test_data import write_pair
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine patches of proximal tubules in one stain, one in another; one of distal tubules."""
+    folder = tmp_path_factory.mktemp("patches")
+    for source in range(9):
+        write_pair(folder / "1_1_pt" / "he", f"{source}_1", (48, 48))
+    write_pair(folder / "1_1_pt" / "pas", "20_1", (48, 48))
+    write_pair(folder / "0_1_dt" / "he", "30_1", (48, 48))
+    return folder
+
+
+def lessons(data: Path, **changes: object) -> Lessons:
+    recipe = replace(BEST, batch_size=5, implied=0.3)
+    options = TrainOptions((data,), data, recipe, steps=7, crop_px=32)
+    return Lessons(read_patches(data, KIDNEY), replace(options, **changes))
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return (
+        [lesson.name for lesson in a.lessons] == [lesson.name for lesson in b.lessons]
+        and torch.equal(a.pixels_BCHW, b.pixels_BCHW)
+        and torch.equal(a.mask_BHW, b.mask_BHW)
+        and torch.equal(a.known_BHW, b.known_BHW)
+    )
+
+
+def test_a_lesson_depends_on_seed_step_and_place_alone(data: Path) -> None:
+    """Begun anywhere, made ahead by threads, shared by processes: the same lessons."""
+    whole = list(lessons(data).batches(0))
+    assert len(whole) == 7
+    assert all(len(batch.lessons) == 5 for batch in whole)
+    assert all(map(same, lessons(data).batches(4), whole[4:]))
+    ahead = list(lessons(data, device="cuda").batches(2))
+    assert len(ahead) == 5
+    assert all(map(same, ahead, whole[2:]))
+    for rank in range(2):
+        for part, batch in zip(lessons(data).batches(0, rank, 2), whole, strict=True):
+            assert same(part, Batch(batch.lessons[rank::2]))
+    assert not same(whole[0], next(lessons(data, seed=1).batches(0)))
+    assert not same(whole[0], whole[1])
+
+
+def test_parts_are_the_batch(data: Path) -> None:
+    batch = next(lessons(data).batches(0))
+    for count in (1, 2, 3, 5, 9):
+        parts = list(batch.parts(count))
+        assert tuple(lesson for part in parts for lesson in part.lessons) == batch.lessons
+        assert sum(part.informed for part in parts) == batch.informed
+        assert max(len(part.lessons) for part in parts) <= -(-5 // count)
+
+
+def test_balanced_is_over_tissues_then_stains(data: Path) -> None:
+    """One patch in eleven is of distal tubules, and one of the other stain: half of the lessons, and a quarter."""
+    recipe = replace(BEST, batch_size=100, implied=0)
+    drawn = [lesson.sample for batch in lessons(data, recipe=recipe, steps=4).batches(0) for lesson in batch.lessons]
+    assert sum(s.tissue.name == "distal_tubule" for s in drawn) / 400 == pytest.approx(1 / 2, abs=0.1)
+    assert sum(s.stain == "pas" for s in drawn) / 400 == pytest.approx(1 / 4, abs=0.1)
+    natural = replace(recipe, balanced=False)
+    drawn = [lesson.sample for batch in lessons(data, recipe=natural, steps=4).batches(0) for lesson in batch.lessons]
+    assert sum(s.tissue.name == "distal_tubule" for s in drawn) / 400 == pytest.approx(1 / 11, abs=0.06)
