@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -397,13 +398,11 @@ def _write_contours(
         GeoJSONWriter(run.making(CONTOURS)) as geojson,
         TableWriter(run.making(TABLE), slide.info.mpp) as table,
     ):
-        for done, (contours, name) in enumerate(_traced(slide.info, mosaics, plan, options)):
-            tell(Progress("contours", done, len(plan.tissues), name))
-            for contour in contours:
-                geojson.add(contour)
-                table.add(contour)
-                overview.add(contour)
-                totals[contour.tissue.name].add(contour.area_um2)
+        for contour in _traced(slide.info, mosaics, plan, options, tell):
+            geojson.add(contour)
+            table.add(contour)
+            overview.add(contour)
+            totals[contour.tissue.name].add(contour.area_um2)
     found = _found(plan, totals, slide.info)
     run.manifest["tissues"] = {
         item.tissue.name: {
@@ -418,17 +417,30 @@ def _write_contours(
 
 
 def _traced(
-    info: SlideInfo, mosaics: Sequence[Mosaic], plan: Plan, options: SegmentOptions
-) -> Iterator[tuple[Iterator[Contour], str]]:
-    """The contours of each tissue, sweep after sweep, and its name."""
+    info: SlideInfo, mosaics: Sequence[Mosaic], plan: Plan, options: SegmentOptions, tell: Tell
+) -> Iterator[Contour]:
+    """The contours of all tissues, sweep after sweep; telling of the megapixels that were read for them."""
+    total = sum(math.prod(sweep.grid.size) * len(sweep.sweep.tissues) for sweep in plan.sweeps)
+    before = 0
     for mosaic, sweep in zip(mosaics, plan.sweeps, strict=True):
         analysed = _analysed(sweep, plan.region)
         for channel, tissue in enumerate(sweep.sweep.tissues):
+            read = partial(_read_and_tell, mosaic, channel, tissue.name, before, total, tell)
             trace_options = TraceOptions(
                 options.threshold, tissue.min_area_um2, info.mpp, sweep.grid.frame, info.fingerprint
             )
-            read = partial(_channel, mosaic, channel)
-            yield trace(read, sweep.grid.size, tissue, trace_options, analysed), tissue.name
+            yield from trace(read, sweep.grid.size, tissue, trace_options, analysed)
+            before += math.prod(sweep.grid.size)
+
+
+def _read_and_tell(
+    mosaic: Mosaic, channel: int, name: str, before: int, total: int, tell: Tell, g_box: Box
+) -> np.ndarray:
+    """Windows come from top to bottom: where one begins says how far tracing is."""
+    width, height = mosaic.grid.size
+    done = before + width * min(max(g_box.y0, 0), height)
+    tell(Progress("contours", done // 10**6, total // 10**6, f"Mpx, {name}"))
+    return mosaic.read(g_box)[channel]
 
 
 def _analysed(plan: SweepPlan, region: Region | None) -> Callable[[Box], np.ndarray]:
@@ -437,10 +449,6 @@ def _analysed(plan: SweepPlan, region: Region | None) -> Callable[[Box], np.ndar
     if region is None:
         return covered
     return lambda g_box: covered(g_box) & region.mask(g_box, plan.grid.frame)
-
-
-def _channel(mosaic: Mosaic, channel: int, g_box: Box) -> np.ndarray:
-    return mosaic.read(g_box)[channel]
 
 
 @dataclass(slots=True)
