@@ -83,6 +83,9 @@ class Region:
         box = shapely.box(l0_box.x0, l0_box.y0, l0_box.x1, l0_box.y1)
         return bool(len(self._tree.query(box, predicate="intersects")))
 
+    def holds(self, l0_point: shapely.Point) -> bool:
+        return bool(len(self._tree.query(l0_point, predicate="intersects")))
+
     def mask(self, g_box: Box, frame: Frame) -> np.ndarray:
         """bool [H, W] of `g_box`: pixels whose centre lies inside.
 
@@ -110,14 +113,7 @@ def _flip(flips_HW: np.ndarray, ring_N2: np.ndarray) -> None:
 
 def read_region(path: Path) -> Region:
     """The polygons of a GeoJSON file: a geometry, a Feature, or a FeatureCollection. Raises UsageError with what is wrong."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        geometries = [shapely.from_geojson(json.dumps(geometry)) for geometry in _geometries(content)]
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError, KeyError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise UsageError(f"{path} is not GeoJSON that can be understood ({error})") from None
-    drawn = shapely.union_all([shapely.make_valid(geometry) for geometry in geometries])  # areas may overlap
+    drawn = shapely.union_all([geometry for _, geometry in _read(path)])  # areas may overlap
     parts = shapely.get_parts(shapely.get_parts(drawn))
     polygons = [part for part in parts if part.geom_type == "Polygon" and part.area > 0]
     if not polygons:
@@ -125,12 +121,43 @@ def read_region(path: Path) -> Region:
     return Region(polygons)
 
 
-def _geometries(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def read_objects(path: Path, region: Region | None = None) -> dict[str, list[shapely.Geometry]]:
+    """The areas of a GeoJSON file by the name of their class ("" for none); of a region only those whose centre lies in it.
+
+    Points and lines are left out. Raises UsageError with what is wrong.
+    """
+    objects: dict[str, list[shapely.Geometry]] = {}
+    for name, geometry in _read(path):
+        inside = region is None or region.holds(geometry.centroid)
+        if geometry.area > 0 and inside:
+            objects.setdefault(name, []).append(geometry)
+    return objects
+
+
+def _read(path: Path) -> list[tuple[str, shapely.Geometry]]:
+    """(class, valid geometry) of everything in the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            (name, shapely.make_valid(shapely.from_geojson(json.dumps(geometry))))
+            for name, geometry in _geometries(content)
+        ]
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, KeyError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise UsageError(f"{path} is not GeoJSON that can be understood ({error})") from None
+
+
+def _geometries(content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(class, geometry); QuPath also exports plain lists of features."""
+    if isinstance(content, list):
+        content = {"type": "FeatureCollection", "features": content}
     if content["type"] == "FeatureCollection":
         for feature in content["features"]:
             yield from _geometries(feature)
     elif content["type"] == "Feature":
         if content["geometry"] is not None:
-            yield content["geometry"]
+            properties = content.get("properties") or {}
+            yield str((properties.get("classification") or {}).get("name", "")), content["geometry"]
     else:
-        yield content
+        yield "", content

@@ -9,7 +9,7 @@ import pytest
 import shapely
 
 from omniwsi.errors import UsageError
-from omniwsi.geojson import GeoJSONWriter, read_region
+from omniwsi.geojson import GeoJSONWriter, read_objects, read_region
 from omniwsi.geometry import Box, Frame
 from omniwsi.objects import Contour
 
@@ -139,3 +139,29 @@ def test_files_that_are_no_region(tmp_path: Path, text: str, words: str) -> None
 def test_no_region_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read_region(tmp_path / "nothing.geojson")
+
+
+def feature(name: str | None, x: float, kind: str = "Polygon") -> dict:
+    ring = [[x, 0], [x + 10, 0], [x + 10, 10], [x, 10], [x, 0]]
+    geometry = {"type": kind, "coordinates": [ring] if kind == "Polygon" else ring}
+    properties = {} if name is None else {"classification": {"name": name}}
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def test_objects_by_class(tmp_path: Path) -> None:
+    """As a collection or as the plain list that QuPath exports too; lines have no area; a region leaves out what lies outside."""
+    features = [feature("tuft", 0), feature("tuft", 100), feature(None, 50), feature("tuft", 20, "LineString")]
+    for name, content in (("a", {"type": "FeatureCollection", "features": features}), ("b", features)):
+        (tmp_path / name).write_text(json.dumps(content))
+        objects = read_objects(tmp_path / name)
+        assert {key: [shape.bounds[0] for shape in own] for key, own in objects.items()} == {"tuft": [0, 100], "": [50]}
+    (tmp_path / "roi").write_text(json.dumps(shapely.geometry.mapping(shapely.box(-5, -5, 60, 60))))
+    inside = read_objects(tmp_path / "a", read_region(tmp_path / "roi"))
+    assert {key: len(own) for key, own in inside.items()} == {"tuft": 1, "": 1}
+
+
+def test_what_was_written_is_read_as_objects(tmp_path: Path) -> None:
+    contours = contours_of(smooth(200, 200))
+    write(tmp_path / "a.geojson", contours)
+    (own,) = read_objects(tmp_path / "a.geojson").values()
+    assert sum(shape.area for shape in own) == pytest.approx(sum(contour.area_um2 for contour in contours))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 def evaluate(
     data: Annotated[
         list[Path],
-        typer.Argument(help="Folders such as kidney_ki, or .csv and .yaml manifests.", show_default=False),
+        typer.Argument(
+            help="Folders such as kidney_ki, .csv and .yaml manifests; with --truth the results of one slide.",
+            show_default=False,
+        ),
     ],
     weights: Annotated[str, typer.Option(help="A name or a file.")] = "renal6",
     out_folder: Annotated[Path, typer.Option("--out", "-o", help="Where the figures go.")] = Path("evaluation"),
@@ -29,8 +33,70 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     by_stain: Annotated[bool, typer.Option("--by-stain", help="Print each stain too.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    truth: Annotated[
+        Path | None, typer.Option(help="GeoJSON with the objects of a slide: judge its results, object by object.")
+    ] = None,
+    roi: Annotated[Path | None, typer.Option(help="With --truth: GeoJSON of where everything was drawn.")] = None,
+    iou: Annotated[float, typer.Option(help="With --truth: overlap from which an object counts as found.")] = 0.5,
 ) -> None:
-    """Judge a network by labelled patches: Dice, precision, recall, distances; by tissue and stain."""
+    """Judge a network by labelled patches, or the results of a slide by drawn objects."""
+    if truth is None:
+        _judge_patches(data, weights, out_folder, held_out, seed, by_stain, device)
+    elif len(data) != 1:
+        raise UsageError("--truth judges the results of one slide; name one folder of results")
+    else:
+        _judge_objects(data[0], truth, roi, iou, out_folder)
+
+
+def _judge_objects(results: Path, truth: Path, roi: Path | None, iou: float, out_folder: Path) -> None:
+    from omniwsi.geojson import read_objects, read_region
+    from omniwsi.matching import match
+    from omniwsi.tissues import KIDNEY
+
+    if not 0 < iou <= 1:
+        raise UsageError(f"--iou is more than 0 and at most 1, not {iou:g}")
+    region = read_region(roi) if roi else None
+    contours = results / "contours.geojson" if results.is_dir() else results
+    names = {name.lower(): tissue.name for tissue in KIDNEY for name in (tissue.name, tissue.label)}
+    found, drawn = (_by_tissue(read_objects(path, region), names, path) for path in (contours, truth))
+    if not drawn:
+        raise UsageError(f"{truth} names no tissue as class; known are {', '.join(tissue.name for tissue in KIDNEY)}")
+    rows = table("Tissue", "Drawn", "Found", "Matched", "Precision", "Recall", "F1", "Mean IoU", "Dice of areas")
+    tissues = {name: match(found.get(name, []), objects, iou).as_json() for name, objects in drawn.items()}
+    for name, figures in tissues.items():
+        said = (
+            "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+            for value in figures.values()
+        )
+        rows.add_row(name, *said)
+    content = {"results": str(results), "truth": str(truth), "roi": str(roi or ""), "iou": iou, "tissues": tissues}
+    out_folder.mkdir(parents=True, exist_ok=True)
+    path = out_folder / "objects.json"
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    out.print(rows)
+    out.print(f"written: {escape(str(path))}")
+
+
+def _by_tissue(objects: dict[str, list[Any]], names: dict[str, str], path: Path) -> dict[str, list[Any]]:
+    """By the name of the tissue, which may be written as its label; other classes are left out, aloud."""
+    known: dict[str, list[Any]] = {}
+    for name, own in objects.items():
+        if name.lower() in names:
+            known.setdefault(names[name.lower()], []).extend(own)
+        else:
+            warn(f"{path}: {len(own):,} objects of class {name or 'none'} are left out; it is no tissue")
+    return known
+
+
+def _judge_patches(
+    data: list[Path],
+    weights: str,
+    out_folder: Path,
+    held_out: float | None,
+    seed: int,
+    by_stain: bool,
+    device: str,
+) -> None:
     from omniwsi.model.checkpoint import load_model
     from omniwsi.model.predictor import Predictor
     from omniwsi.train.data import load, read_patches, read_split

@@ -367,6 +367,46 @@ def test_evaluate_from_the_command_line(weights: Path, tmp_path: Path) -> None:
     assert "--held-out is a share" in one_line_error(omniwsi("evaluate", manifest, "--held-out", 2), 2)
 
 
+def test_the_results_of_a_slide_against_drawn_objects(tmp_path: Path) -> None:
+    """Class names as they are written or as they are read; what is no tissue is left out aloud."""
+
+    def drawn(name: str, *objects: tuple[str, int]) -> Path:
+        features = [
+            {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": [[[x, 0], [x + 9, 0], [x + 9, 9], [x, 9], [x, 0]]]},
+                "properties": {"classification": {"name": label}},
+            }
+            for label, x in objects
+        ]
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+        return path
+
+    drawn("case/contours.geojson", ("tuft", 0), ("tuft", 50), ("vessel", 90))
+    truth = drawn("truth.geojson", ("Glomerular tufts", 1), ("Necrosis", 200))
+    result = omniwsi("evaluate", tmp_path / "case", "--truth", truth, "-o", tmp_path / "figures")
+    assert result.returncode == 0, result.stderr
+    assert "1 objects of class Necrosis are left out" in result.stderr
+    figures = json.loads((tmp_path / "figures" / "objects.json").read_text())["tissues"]
+    assert figures["tuft"] | {"mean_iou": 0.8} == {
+        "truth": 1,
+        "found": 2,
+        "matched": 1,
+        "precision": 0.5,
+        "recall": 1.0,
+        "f1": 0.6667,
+        "mean_iou": 0.8,
+        "area_dice": 0.5926,
+    }
+    assert set(figures) == {"tuft"}
+    nothing = drawn("nothing.geojson", ("Necrosis", 0))
+    said = omniwsi("evaluate", tmp_path / "case", "--truth", nothing)
+    assert said.returncode == 2
+    assert "names no tissue as class; known are" in said.stderr
+
+
 def test_figures_on_what_was_taught_are_not_given_in_silence(shared: Path, tmp_path: Path) -> None:
     from omniwsi.cli.evaluate import has_learnt_from
 
