@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from omniwsi import __version__
-from omniwsi.cli import data, demo, doctor, evaluate, info, segment, train, weights
+from omniwsi.cli import compare, data, demo, doctor, evaluate, info, segment, train, weights
 from omniwsi.cli.console import complain, note
 from omniwsi.errors import OmniWSIError
 
@@ -33,6 +33,7 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 

@@ -32,7 +32,9 @@ def train(
     crop: Annotated[int, typer.Option(help="Side of the taught squares in pixels; the tiles' side on the card.")] = 256,
     accumulate: Annotated[int, typer.Option(help="Learn each batch in so many parts, in less memory.")] = 1,
     learning_rate: Annotated[float | None, typer.Option(help="The highest; else as the recipe has it.")] = None,
-    form: Annotated[str, typer.Option(help="concat, or trilinear.")] = "concat",
+    method: Annotated[
+        str, typer.Option(help="dynamic, dynamic-scale, or a rival of the papers; omniwsi compare trains them all.")
+    ] = "dynamic",
     name: Annotated[str, typer.Option(help="For the model card.")] = "mine",
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
     held_out: Annotated[float, typer.Option(help="Share of the patches kept for judging, by source.")] = 0.25,
@@ -41,17 +43,14 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Teach a network from patches in which one tissue is labelled each; the rest of a patch is unknown."""
-    from omniwsi.model.card import FORMS
     from omniwsi.model.predictor import best_device
     from omniwsi.train.loop import train as teach
-    from omniwsi.train.options import TrainOptions
-    from omniwsi.train.recipes import RECIPES
+    from omniwsi.train.options import METHODS, TrainOptions
+    from omniwsi.train.recipes import find_recipe
 
-    if recipe not in RECIPES:
-        raise UsageError(f"--recipe takes {' or '.join(RECIPES)}, not {recipe}")
-    if form not in FORMS:
-        raise UsageError(f"--form takes {' or '.join(FORMS)}, not {form}")
-    chosen = RECIPES[recipe]
+    if method not in METHODS:
+        raise UsageError(f"--method takes {', '.join(METHODS)}, not {method}")
+    chosen = find_recipe(recipe)
     if batch_size is not None:
         chosen = replace(chosen, batch_size=batch_size)
     if learning_rate is not None:
@@ -61,7 +60,7 @@ def train(
         out=out_folder,
         recipe=chosen,
         steps=steps,
-        form=form,
+        form=METHODS[method],
         name=name,
         init=init,
         crop_px=crop,

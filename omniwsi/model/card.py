@@ -10,7 +10,18 @@ from typing import Any, Literal, get_args
 from omniwsi.errors import WeightsError
 from omniwsi.tissues import Tissue
 
-Form = Literal["concat", "trilinear"]
+Form = Literal[
+    "concat",
+    "trilinear",
+    "multi-nets",
+    "multi-head",
+    "tal",
+    "cond-none",
+    "cond-input",
+    "cond-dec",
+    "masked-sigmoid",
+]
+"""The dynamic head in its two published forms, and what it is compared with (model/rivals.py)."""
 FORMS: tuple[Form, ...] = get_args(Form)
 
 NORMALISATION = "rgb/255"
@@ -21,7 +32,7 @@ NORMALISATION = "rgb/255"
 class ModelCard:
     name: str
     form: Form
-    """What the controller reads beside the pooled features."""
+    """Which network it is."""
     tissues: tuple[Tissue, ...]
     """Tissue i has index i: its place in the task code."""
     tile_px: int

@@ -1,6 +1,6 @@
 """Weights files that know what they are, and the published checkpoints.
 
-A file is safetensors with the ModelCard in its header, under the key "omniwsi". The tensors are named as in `OmniSeg`.
+A file is safetensors with the ModelCard in its header, under the key "omniwsi". The tensors are named as in the network.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from omniwsi.errors import WeightsError
 from omniwsi.model.card import Form, ModelCard
+from omniwsi.model.forms import build
+from omniwsi.model.network import Network
 from omniwsi.model.omniseg import OmniSeg
 from omniwsi.tissues import KIDNEY
 
@@ -49,7 +51,7 @@ def find_weights(name_or_path: str | Path) -> Path:
     return path
 
 
-def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS) -> OmniSeg:
+def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS) -> Network:
     """The network of a weights file in float32, ready for inference; `model.card` tells what it is."""
     path = find_weights(name_or_path)
     card = read_card(path)
@@ -57,7 +59,7 @@ def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS) -> OmniSeg:
         tensors = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged ({error}); get it again") from None
-    model = OmniSeg(card)
+    model = build(card)
     _require_fit(path.name, model.state_dict(), tensors)
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return model.eval()
@@ -75,7 +77,7 @@ def read_card(path: Path) -> ModelCard:
     return ModelCard.from_json(text)
 
 
-def save_model(model: OmniSeg, path: Path, half: bool = False) -> None:
+def save_model(model: Network, path: Path, half: bool = False) -> None:
     """Write `model` with its card, whole or not at all; `half` stores 16-bit floats."""
     dtype = torch.float16 if half else torch.float32
     tensors = {name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items()}

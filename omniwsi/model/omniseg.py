@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from omniwsi.model.card import Form, ModelCard
 from omniwsi.model.head import HEAD_SIZE, run_heads
+from omniwsi.model.network import Network
 from omniwsi.model.trunk import CODE_CHANNELS, Features, Trunk
 from omniwsi.tissues import Tissue
 
@@ -24,12 +25,11 @@ SCALE_MPPS = (2.0, 1.0, 0.5, 0.25)
 """What the four scale codes of the trilinear form stand for: 5x, 10x, 20x, 40x."""
 
 
-class OmniSeg(nn.Module):
-    """`encode` once, `decode` for any tissues; `forward` when each image of a batch wants its own."""
+class OmniSeg(Network):
+    """`encode` once, `decode` for any tissues at the price of almost nothing."""
 
     def __init__(self, card: ModelCard) -> None:
-        super().__init__()
-        self.card = card
+        super().__init__(card)
         self.trunk = Trunk()
         self.controller = nn.Linear(_controller_inputs(card.form, len(card.tissues)), HEAD_SIZE)
 

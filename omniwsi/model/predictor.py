@@ -20,7 +20,7 @@ from torch import Tensor
 
 from omniwsi.errors import UsageError
 from omniwsi.model.card import ModelCard
-from omniwsi.model.omniseg import OmniSeg
+from omniwsi.model.network import Network
 from omniwsi.tissues import Tissue
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -43,7 +43,7 @@ class Predicts(Protocol):
 class Predictor:
     """`encode` once per tile, `decode` for any tissues."""
 
-    def __init__(self, model: OmniSeg, device: str = "auto", precision: Precision = "auto") -> None:
+    def __init__(self, model: Network, device: str = "auto", precision: Precision = "auto") -> None:
         self.card = model.card
         self.device = best_device() if device == "auto" else _require_device(device)
         kind = torch.device(self.device).type
@@ -52,7 +52,9 @@ class Predictor:
         dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
         model = copy.deepcopy(model).eval().to(self.device)
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
-        self._model.trunk.to(dtype)
+        for name, part in self._model.named_children():
+            if name != "controller":  # which is small, and writes the heads
+                part.to(dtype)
         self._dtype = dtype
         if kind == "cpu":
             keep_freed_memory()

@@ -8,6 +8,7 @@ Axes: B batch, C colour, D channels of the map, F pooled features, H rows, W col
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -31,6 +32,24 @@ class Features:
 
     map_BDHW: Tensor
     code_BF: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Deep:
+    """Half way: what the encoder hands to the decoder."""
+
+    y_BDHW: Tensor
+    skips: tuple[Tensor, ...]
+    """From the finest to the coarsest; the last is twice as fine as `y_BDHW`."""
+    code_BF: Tensor
+
+    def of(self, which: Tensor) -> Deep:
+        """Of these tiles alone."""
+        return Deep(self.y_BDHW[which], tuple(skip[which] for skip in self.skips), self.code_BF[which])
+
+
+Mix = Callable[[int, Tensor], Tensor]
+"""(step of the decoder, y_BDHW) -> the same with something told to it"""
 
 
 class ResidualBlock(nn.Module):
@@ -64,9 +83,9 @@ class NormReLUConv1x1(nn.Module):
 class Trunk(nn.Module):
     """Tiles to Features. Sides must be multiples of STRIDE_PX."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels_in: int = 3) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, ENCODER_CHANNELS[0], 3, padding=1, bias=False)
+        self.stem = nn.Conv2d(channels_in, ENCODER_CHANNELS[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList()
         channels = ENCODER_CHANNELS[0]
         for step, (wider, count) in enumerate(zip(ENCODER_CHANNELS, ENCODER_BLOCKS, strict=True)):
@@ -83,15 +102,27 @@ class Trunk(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Features:
         """`x_BCHW`: RGB in [0, 1], nothing subtracted."""
+        deep = self.down(x_BCHW)
+        return Features(self.up(deep), deep.code_BF)
+
+    def down(self, x_BCHW: Tensor) -> Deep:
+        """The encoder, fused and pooled."""
         assert all(side % STRIDE_PX == 0 for side in x_BCHW.shape[-2:])
         y_BDHW = self.stem(x_BCHW)
         skips = []
         for stage in self.encoder:
             y_BDHW = stage(y_BDHW)
             skips.append(y_BDHW)
-        skips.pop()
         y_BDHW = self.fusion(y_BDHW)
         code_BF = norm_relu(self.pool, y_BDHW).float().mean((2, 3))
-        for block in self.decoder:
-            y_BDHW = block(functional.interpolate(y_BDHW, scale_factor=2, mode="nearest") + skips.pop())
-        return Features(self.project(y_BDHW), code_BF)
+        return Deep(y_BDHW, tuple(skips[:-1]), code_BF)
+
+    def up(self, deep: Deep, mix: Mix | None = None) -> Tensor:
+        """The decoder: map_BDHW. `mix` may tell it something before each of its steps."""
+        y_BDHW = deep.y_BDHW
+        for step, (block, skip) in enumerate(zip(self.decoder, reversed(deep.skips), strict=True)):
+            if mix is not None:
+                y_BDHW = mix(step, y_BDHW)
+            y_BDHW = block(functional.interpolate(y_BDHW, scale_factor=2, mode="nearest") + skip)
+        map_BDHW: Tensor = self.project(y_BDHW)
+        return map_BDHW

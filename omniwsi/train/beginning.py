@@ -10,7 +10,9 @@ import torch
 
 from omniwsi.model.card import ModelCard
 from omniwsi.model.checkpoint import find_weights, load_model, read_card, sha256_of
+from omniwsi.model.forms import build
 from omniwsi.model.head import BIAS_COUNTS, HEAD_SIZE, SHAPES, WEIGHT_COUNTS
+from omniwsi.model.network import Network
 from omniwsi.model.omniseg import OmniSeg
 from omniwsi.model.trunk import CODE_CHANNELS
 from omniwsi.tissues import KIDNEY
@@ -19,16 +21,16 @@ from omniwsi.train.options import TrainOptions
 LIMITS = "For research. Not for diagnosis: look at the contours before you trust a number."
 
 
-def new_model(options: TrainOptions) -> OmniSeg:
+def new_model(options: TrainOptions) -> Network:
     """By the seed, or from the weights of `options.init`."""
     card = ModelCard(
         options.name, options.form, KIDNEY, options.crop_px, training=_training_card(options), limits=LIMITS
     )
     torch.manual_seed(options.seed)
-    model = OmniSeg(card)
+    model = build(card)
     if options.init:
         model.load_state_dict(load_model(options.init).state_dict())
-    elif options.recipe.fresh_heads:
+    elif options.recipe.fresh_heads and isinstance(model, OmniSeg):
         start_heads_apart(model)
     return model
 

@@ -24,7 +24,8 @@ from torch.func import functional_call
 
 from omniwsi.errors import DataError, UsageError
 from omniwsi.model.checkpoint import save_model
-from omniwsi.model.omniseg import OmniSeg
+from omniwsi.model.forms import build
+from omniwsi.model.network import Network
 from omniwsi.model.predictor import Precision, Predictor, best_precision, keep_freed_memory
 from omniwsi.tissues import KIDNEY
 from omniwsi.train.beginning import new_model
@@ -109,7 +110,7 @@ def _steps(state: _State, lessons: Lessons, held_out: Sequence[Sample]) -> Itera
 class _State:
     """Everything that changes while training."""
 
-    def __init__(self, model: OmniSeg, options: TrainOptions, ranks: Ranks) -> None:
+    def __init__(self, model: Network, options: TrainOptions, ranks: Ranks) -> None:
         self.options, self.ranks = options, ranks
         self.device = ranks.device(options.device)
         self.precision = best_precision(torch.device(self.device).type)
@@ -164,10 +165,10 @@ class _State:
         for name, value in self.model.state_dict().items():
             self.average[name].lerp_(value, 1 - decay)
 
-    def averaged(self, scores: dict[str, float] | None = None) -> OmniSeg:
+    def averaged(self, scores: dict[str, float] | None = None) -> Network:
         """The averaged network, with what was judged of it on its card."""
         card = self.model.card.with_figures({"step": self.step, "held_out_dice": scores or {}})
-        model = OmniSeg(card)
+        model = build(card)
         model.load_state_dict(self.average)
         return model
 
@@ -253,7 +254,7 @@ def _resume_key(options: TrainOptions) -> str:
     return json.dumps(same, default=str, sort_keys=True)
 
 
-def _placed(model: OmniSeg, device: str, precision: Precision) -> OmniSeg:
+def _placed(model: Network, device: str, precision: Precision) -> Network:
     """On the CPU, float32 learns half as fast again with channels first; bfloat16 needs them last."""
     if torch.device(device).type == "cpu" and precision == "float32":
         return model
@@ -275,7 +276,7 @@ def _learning_rate(step: int, options: TrainOptions) -> float:
     return recipe.learning_rate * warm * shape
 
 
-def _forward(model: OmniSeg, batch: Batch, device: str, precision: Precision) -> Tensor:
+def _forward(model: Network, batch: Batch, device: str, precision: Precision) -> Tensor:
     """Logits in float32. In bfloat16 the trunk's weights are rounded for the pass, their masters stay float32."""
     tissue_B, scale_B = batch.tissue_B.to(device), batch.scale_B.to(device)
     if precision == "float32":

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omniwsi.errors import UsageError
-from omniwsi.model.card import Form
+from omniwsi.model.card import FORMS, Form
 from omniwsi.model.trunk import STRIDE_PX
 from omniwsi.train.recipes import BEST, Recipe
+
+METHODS: dict[str, Form] = {
+    "dynamic": "concat",
+    "dynamic-scale": "trilinear",
+    **{form: form for form in FORMS if form not in ("concat", "trilinear")},
+}
+"""What can be trained, by the names of the papers' comparisons."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from omniwsi.errors import UsageError
 from omniwsi.train.augment import PUBLISHED, STRONG, Augmentation
 
 
@@ -65,3 +66,9 @@ BEST = Recipe(
 """The best one found so far (benchmarks/weights.md)."""
 
 RECIPES = {recipe.name: recipe for recipe in (MIDL2022, BEST)}
+
+
+def find_recipe(name: str) -> Recipe:
+    if name not in RECIPES:
+        raise UsageError(f"--recipe takes {' or '.join(RECIPES)}, not {name}")
+    return RECIPES[name]

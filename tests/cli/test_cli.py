@@ -58,13 +58,25 @@ def test_help_fits_a_screen_and_names_every_command() -> None:
     lines = result.stdout.splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 100
-    for command in ("segment", "info", "demo", "doctor", "train", "evaluate", "data", "weights"):
+    for command in ("segment", "info", "demo", "doctor", "train", "evaluate", "compare", "data", "weights"):
         assert any(line.strip("│ ").startswith(command) for line in lines)
 
 
 @pytest.mark.parametrize(
     "command",
-    ["segment", "info", "demo", "doctor", "train", "evaluate", "data", "data check", "weights", "weights import"],
+    [
+        "segment",
+        "info",
+        "demo",
+        "doctor",
+        "train",
+        "evaluate",
+        "compare",
+        "data",
+        "data check",
+        "weights",
+        "weights import",
+    ],
 )
 def test_every_command_has_help_on_one_screen(command: str) -> None:
     result = omniwsi(*command.split(), "--help")
@@ -365,6 +377,22 @@ def test_evaluate_from_the_command_line(weights: Path, tmp_path: Path) -> None:
     sources = {patch["source"] for patch in json.loads((out / "evaluation.json").read_text())["patches"]}
     assert len(sources) == 1
     assert "--held-out is a share" in one_line_error(omniwsi("evaluate", manifest, "--held-out", 2), 2)
+
+
+def test_compare_from_the_command_line(tmp_path: Path) -> None:
+    manifest, out = patches(tmp_path), tmp_path / "contest"
+    small = ("--steps", 1, "--batch-size", 1, "--crop", 32, "--held-out", 0.5, "--device", "cpu", "-o", out)
+    result = omniwsi("compare", manifest, "--methods", "dynamic,cond-none", *small)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((out / "comparison.json").read_text())
+    assert [(row["method"], row["seeds"], set(row["dice"])) for row in rows] == [
+        ("dynamic", 1, {"tuft"}),
+        ("cond-none", 1, {"tuft"}),
+    ]
+    assert rows[0]["macs_a_pixel"] == pytest.approx(168_300 + 6 * 144, rel=0.01)
+    assert "| cond-none | " in (out / "comparison.md").read_text()
+    assert "there is no method best" in one_line_error(omniwsi("compare", manifest, "--methods", "best", *small), 2)
+    assert "whole numbers by commas" in one_line_error(omniwsi("compare", manifest, "--seeds", "one"), 2)
 
 
 def test_the_results_of_a_slide_against_drawn_objects(tmp_path: Path) -> None:

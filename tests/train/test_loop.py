@@ -19,9 +19,9 @@ from omniwsi.model.checkpoint import load_model, sha256_of
 from omniwsi.model.omniseg import OmniSeg, scale_code
 from omniwsi.synthetic import draw_section
 from omniwsi.tissues import KIDNEY
-from omniwsi.train.beginning import start_heads_apart
+from omniwsi.train.beginning import new_model, start_heads_apart
 from omniwsi.train.loop import Progress, train
-from omniwsi.train.options import TrainOptions
+from omniwsi.train.options import METHODS, TrainOptions
 from omniwsi.train.recipes import BEST, MIDL2022, Recipe
 
 SIDE = 32
@@ -204,9 +204,15 @@ def test_the_first_ten_losses(recipe: Recipe, data: Path, tmp_path: Path, monkey
     assert first_losses(recipe, data, tmp_path) == pytest.approx(golden, rel=tolerance, abs=tolerance)
 
 
-def test_trilinear_and_the_published_recipe_run(data: Path, tmp_path: Path) -> None:
-    result = train(options(data, tmp_path, steps=2, form="trilinear", recipe=replace(MIDL2022, batch_size=2)))
-    assert load_model(result.weights).card.form == "trilinear"
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_by_the_published_recipe(method: str, data: Path, tmp_path: Path) -> None:
+    """A step changes the network, and the file knows what it is."""
+    form = METHODS[method]
+    made = options(data, tmp_path, steps=1, form=form, recipe=replace(MIDL2022, batch_size=2))
+    start = new_model(made).state_dict()
+    result = train(made)
+    assert load_model(result.weights).card.form == form
+    assert not same(state(tmp_path), start)
 
 
 def test_the_published_numbers() -> None:

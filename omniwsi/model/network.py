@@ -1,0 +1,35 @@
+"""Network: what everything that segments tiles has in common, whatever it does inside.
+
+Axes: B tile, T tissue, C colour, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from omniwsi.model.card import ModelCard
+from omniwsi.tissues import Tissue
+
+
+class Network(nn.Module):
+    """`encode` what can be shared by tissues, `decode` for any of them; `forward` when each image wants its own."""
+
+    def __init__(self, card: ModelCard) -> None:
+        super().__init__()
+        self.card = card
+
+    @abstractmethod
+    def encode(self, x_BCHW: Tensor) -> Any:
+        """RGB in [0, 1] with sides that are multiples of 16. What comes of it is opaque, for `decode`."""
+
+    @abstractmethod
+    def decode(self, features: Any, tissues: Sequence[Tissue]) -> Tensor:
+        """logits_BT2HW; logit 1 above logit 0 is foreground."""
+
+    @abstractmethod
+    def forward(self, x_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor | None = None) -> Tensor:
+        """logits_B2HW: image b for tissue index `tissue_B[b]` (and scale code `scale_B[b]` where the form asks for it)."""
