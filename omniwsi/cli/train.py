@@ -37,6 +37,10 @@ def train(
     ] = "dynamic",
     name: Annotated[str, typer.Option(help="For the model card.")] = "mine",
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    add_tissue: Annotated[
+        Path | None, typer.Option(help="YAML of a tissue to add to --init; the known ones stay bit for bit.")
+    ] = None,
+    tune_all: Annotated[bool, typer.Option("--tune-all", help="With --add-tissue: let all of it learn.")] = False,
     held_out: Annotated[float, typer.Option(help="Share of the patches kept for judging, by source.")] = 0.25,
     drawn: Annotated[float, typer.Option(help="Share of each batch from drawn sections.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Same seed, same weights on a CPU.")] = 0,
@@ -44,6 +48,7 @@ def train(
 ) -> None:
     """Teach a network from patches in which one tissue is labelled each; the rest of a patch is unknown."""
     from omniwsi.model.predictor import best_device
+    from omniwsi.train.data import read_tissue
     from omniwsi.train.loop import train as teach
     from omniwsi.train.options import METHODS, TrainOptions
     from omniwsi.train.recipes import find_recipe
@@ -65,6 +70,8 @@ def train(
         init=init,
         crop_px=crop,
         accumulate=accumulate,
+        add_tissue=read_tissue(add_tissue) if add_tissue else None,
+        tune_all=tune_all,
         held_out=held_out,
         drawn_share=drawn,
         seed=seed,

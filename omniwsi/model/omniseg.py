@@ -42,10 +42,8 @@ class OmniSeg(Network):
         device = features.code_BF.device
         tissue_T = torch.tensor([tissue.index for tissue in tissues], device=device)
         scale_T = torch.tensor([scale_code(tissue.mpp) for tissue in tissues], device=device)
-        B, T = len(features.code_BF), len(tissues)
-        heads_BTK = self._write_heads(
-            features.code_BF[:, None].expand(B, T, -1), tissue_T.expand(B, T), scale_T.expand(B, T)
-        )
+        B = len(features.code_BF)
+        heads_BTK = self._write_heads(features.code_BF, tissue_T.expand(B, -1), scale_T.expand(B, -1))
         return run_heads(features.map_BDHW, heads_BTK.to(features.map_BDHW.dtype))
 
     def forward(self, x_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor | None = None) -> Tensor:
@@ -53,17 +51,21 @@ class OmniSeg(Network):
         features = self.encode(x_BCHW)
         if scale_B is None:
             scale_B = torch.zeros_like(tissue_B)
-        heads_B1K = self._write_heads(features.code_BF[:, None], tissue_B[:, None], scale_B[:, None])
+        heads_B1K = self._write_heads(features.code_BF, tissue_B[:, None], scale_B[:, None])
         return run_heads(features.map_BDHW, heads_B1K.to(features.map_BDHW.dtype))[:, 0]
 
-    def _write_heads(self, code_BTF: Tensor, tissue_BT: Tensor, scale_BT: Tensor) -> Tensor:
-        """The controller: 162 numbers for each tile and tissue, heads_BTK."""
-        tissue_code = functional.one_hot(tissue_BT, len(self.card.tissues)).to(code_BTF.dtype)
+    def _write_heads(self, code_BF: Tensor, tissue_BT: Tensor, scale_BT: Tensor) -> Tensor:
+        """The controller: 162 numbers for each tile and tissue, heads_BTK.
+
+        Products with the zeros of one-hot codes are left out: what a tissue's head is does not depend on how many there are.
+        """
+        weight_KI, bias_K = self.controller.weight, self.controller.bias
         if self.card.form == "concat":
-            return self.controller(torch.cat([code_BTF, tissue_code], -1))
-        scale_code_ = functional.one_hot(scale_BT, len(SCALE_MPPS)).to(code_BTF.dtype)
-        product = torch.einsum("btf,bti,bts->btfis", code_BTF, tissue_code, scale_code_)
-        return self.controller(product.flatten(2))
+            shared_BK = functional.linear(code_BF, weight_KI[:, :CODE_CHANNELS], bias_K)
+            return shared_BK[:, None] + weight_KI[:, CODE_CHANNELS:].T[tissue_BT]
+        by_codes = weight_KI.view(HEAD_SIZE, CODE_CHANNELS, len(self.card.tissues), len(SCALE_MPPS))
+        own_BTFK = by_codes.permute(2, 3, 1, 0)[tissue_BT, scale_BT]
+        return torch.einsum("bf,btfk->btk", code_BF, own_BTFK) + bias_K
 
 
 def _controller_inputs(form: Form, tissue_count: int) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from omniwsi.errors import UsageError
 from omniwsi.model.card import ModelCard
 from omniwsi.model.checkpoint import find_weights, load_model, read_card, sha256_of
 from omniwsi.model.forms import build
@@ -15,39 +17,107 @@ from omniwsi.model.head import BIAS_COUNTS, HEAD_SIZE, SHAPES, WEIGHT_COUNTS
 from omniwsi.model.network import Network
 from omniwsi.model.omniseg import OmniSeg
 from omniwsi.model.trunk import CODE_CHANNELS
-from omniwsi.tissues import KIDNEY
+from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.options import TrainOptions
 
 LIMITS = "For research. Not for diagnosis: look at the contours before you trust a number."
 
 
+def tissues_of(options: TrainOptions) -> tuple[Tissue, ...]:
+    """Those of the network it begins with, and the one that is added."""
+    known = read_card(find_weights(options.init)).tissues if options.init else KIDNEY
+    if options.add_tissue is None:
+        return known
+    if any(tissue.name == options.add_tissue.name for tissue in known):
+        raise UsageError(f"{options.init} knows {options.add_tissue.name} already; give the new tissue another name")
+    return (*known, replace(options.add_tissue, index=len(known)))
+
+
 def new_model(options: TrainOptions) -> Network:
-    """By the seed, or from the weights of `options.init`."""
+    """By the seed, or from the weights of `options.init`, with room for a tissue that is added."""
+    tissues = tissues_of(options)
     card = ModelCard(
-        options.name, options.form, KIDNEY, options.crop_px, training=_training_card(options), limits=LIMITS
+        options.name,
+        options.form,
+        tissues,
+        options.crop_px,
+        training=_training_card(options, tissues),
+        limits=LIMITS,
     )
     torch.manual_seed(options.seed)
     model = build(card)
     if options.init:
-        model.load_state_dict(load_model(options.init).state_dict())
+        _go_on_from(load_model(options.init), model)
     elif options.recipe.fresh_heads and isinstance(model, OmniSeg):
         start_heads_apart(model)
     return model
 
 
-def _training_card(options: TrainOptions) -> dict[str, Any]:
+def _go_on_from(initial: Network, model: Network) -> None:
+    if initial.card.form != model.card.form:
+        raise UsageError(f"{initial.card.name} is {initial.card.form}; go on from it with the same --method")
+    if len(initial.card.tissues) == len(model.card.tissues):
+        model.load_state_dict(initial.state_dict())
+    elif isinstance(model, OmniSeg):
+        _widen(initial, model)
+    else:
+        raise UsageError(f"a tissue can be added to the dynamic head alone, not to {model.card.form}")
+
+
+def _widen(initial: Network, model: OmniSeg) -> None:
+    """All that `initial` knows, bit for bit; the controller's columns of the tissue that is new as of a fresh head."""
+    fresh_KI = OmniSeg(model.card)
+    start_heads_apart(fresh_KI)
+    state = initial.state_dict()
+    old_KI = state["controller.weight"]
+    new_KI = fresh_KI.controller.weight.detach().clone()
+    if model.card.form == "concat":
+        new_KI[:, : old_KI.shape[1]] = old_KI
+    else:
+        count = len(initial.card.tissues)
+        by_code, old_by_code = (
+            weight.view(HEAD_SIZE, CODE_CHANNELS, n, -1) for weight, n in ((new_KI, count + 1), (old_KI, count))
+        )
+        by_code[:, :, :count] = old_by_code
+    model.load_state_dict(state | {"controller.weight": new_KI})
+
+
+def columns_of(model: OmniSeg, index: int) -> Tensor:
+    """1 where the controller's weights speak of this tissue alone, 0 elsewhere: [K, I]."""
+    own_KI = torch.zeros_like(model.controller.weight)
+    if model.card.form == "concat":
+        own_KI[:, CODE_CHANNELS + index] = 1
+    else:
+        own_KI.view(HEAD_SIZE, CODE_CHANNELS, len(model.card.tissues), -1)[:, :, index] = 1
+    return own_KI
+
+
+def _training_card(options: TrainOptions, tissues: tuple[Tissue, ...]) -> dict[str, Any]:
     recipe = asdict(options.recipe)
     del recipe["augmentation"]
+    data = [path.name for path in options.data]
     return {
         "command": options.command,
-        "data": [path.name for path in options.data],
+        "data": data,
         "recipe": recipe,
         "steps": options.steps,
         "init": _origin(options.init) if options.init else None,
         "held_out": options.held_out,
         "drawn_share": options.drawn_share,
         "seed": options.seed,
+        "tissues_from": _tissues_from(options, tissues, ", ".join(data)),
     }
+
+
+def _tissues_from(options: TrainOptions, tissues: tuple[Tissue, ...], data: str) -> dict[str, str]:
+    """Where each tissue was learnt."""
+    if options.add_tissue is None or options.init is None:
+        return {tissue.name: data for tissue in tissues}
+    before = read_card(find_weights(options.init))
+    known = before.training.get("tissues_from", {})
+    old = {tissue.name: known.get(tissue.name, before.name) for tissue in tissues[:-1]}
+    touched = f", then {data}" if options.tune_all else ""
+    return {name: f"{origin}{touched}" for name, origin in old.items()} | {tissues[-1].name: data}
 
 
 def _origin(weights: str) -> dict[str, Any]:

@@ -71,6 +71,23 @@ class Sample:
     """Where it came from, for people."""
 
 
+def read_tissue(path: Path) -> Tissue:
+    """A tissue as YAML: name, mpp, color, min_area_um2, and if wanted label and object_type. Raises DataError."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = {"index": 0, "label": content["name"]} | content
+        return Tissue(**fields)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is no YAML ({str(error).splitlines()[0]})") from None
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{path} is no tissue ({error}); it needs name, mpp, color and min_area_um2, "
+            "as in {name: cast, mpp: 1.0, color: '#aa00ff', min_area_um2: 300}"
+        ) from None
+
+
 def read_patches(path: Path, tissues: Sequence[Tissue], complain: Complain = refuse) -> tuple[Patch, ...]:
     """Every patch of a folder or a manifest, in a fixed order. Raises DataError with what is wrong."""
     path = Path(path)

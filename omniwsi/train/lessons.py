@@ -95,8 +95,13 @@ class Lessons:
         self._options = options
         self._real = tuple(load(patch) for patch in patches)
         self._drawn = tuple(drawn_samples(options.drawn_sections, options.seed)) if options.drawn_share else ()
-        others = [other for sample in self._real for other in implied(sample, KIDNEY)] if options.recipe.implied else []
+        others = [other for sample in self._real for other in implied(sample, KIDNEY)] if self._implies(options) else []
         self._cells, self._implied = _cells(self._real), _cells(others)
+
+    @staticmethod
+    def _implies(options: TrainOptions) -> bool:
+        """Not where the tissues of the kidney are not to be touched."""
+        return options.recipe.implied > 0 and options.add_tissue is None
 
     def lesson(self, step: int, i: int) -> Lesson:
         """A random crop of a random sample, varied as the recipe says."""

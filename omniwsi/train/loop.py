@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +27,11 @@ from omniwsi.errors import DataError, UsageError
 from omniwsi.model.checkpoint import save_model
 from omniwsi.model.forms import build
 from omniwsi.model.network import Network
+from omniwsi.model.omniseg import OmniSeg
 from omniwsi.model.predictor import Precision, Predictor, best_precision, keep_freed_memory
-from omniwsi.tissues import KIDNEY
-from omniwsi.train.beginning import new_model
-from omniwsi.train.data import Sample, load, read_split
+from omniwsi.tissues import Tissue
+from omniwsi.train.beginning import columns_of, new_model, tissues_of
+from omniwsi.train.data import Patch, Sample, load, read_split
 from omniwsi.train.evaluate import find, means, score
 from omniwsi.train.lessons import Batch, Lessons
 from omniwsi.train.losses import LOSSES
@@ -72,7 +74,10 @@ def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progr
     if options.recipe.batch_size < ranks.count:
         raise UsageError(f"{ranks.count} processes share a batch; pass --batch-size {ranks.count} or more")
     options.out.mkdir(parents=True, exist_ok=True)
-    learn, judging = read_split(options.data, KIDNEY, options.held_out, options.seed)
+    tissues = tissues_of(options)
+    learn, judging = (
+        _of_the_new(patches, options) for patches in read_split(options.data, tissues, options.held_out, options.seed)
+    )
     lessons = Lessons(learn, options)
     held_out = [load(patch) for patch in judging if patch.mask] if ranks.leads else []
     state = _State(new_model(options), options, ranks)
@@ -80,7 +85,7 @@ def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progr
     try:
         for progress in _steps(state, lessons, held_out):
             if ranks.leads:
-                _log(options.out / "log.csv", progress)
+                _log(options.out / "log.csv", progress, tissues)
                 tell(progress)
     except BaseException:
         state.save()
@@ -88,6 +93,12 @@ def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progr
     scores = state.judge(held_out)
     state.save()
     return TrainResult(options.out / "weights.safetensors", scores)
+
+
+def _of_the_new(patches: Sequence[Patch], options: TrainOptions) -> list[Patch]:
+    """Where a tissue is added and nothing else may learn, its patches alone."""
+    added = options.add_tissue
+    return [p for p in patches if added is None or options.tune_all or p.tissue.name == added.name]
 
 
 def _steps(state: _State, lessons: Lessons, held_out: Sequence[Sample]) -> Iterator[Progress]:
@@ -117,11 +128,21 @@ class _State:
         self.model = _placed(model, self.device, self.precision)
         keep_freed_memory()
         self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.columns_KI = self._freeze_the_known()
         self.optimiser = _optimiser(self.model, options.recipe)
         self.step = 0
         self.best = -1.0
         self.taught: Counter[str] = Counter()
         self._changing = False
+
+    def _freeze_the_known(self) -> Tensor | None:
+        """Where a tissue is added: which of the controller's weights may learn, and nothing else."""
+        if self.options.add_tissue is None or self.options.tune_all:
+            return None
+        model = cast(OmniSeg, self.model)  # nothing else can be added to
+        model.requires_grad_(False)
+        model.controller.weight.requires_grad_(True)
+        return columns_of(model, len(model.card.tissues) - 1)
 
     def learn(self, batch: Batch) -> float:
         """One step; the loss of the whole batch, all processes together."""
@@ -133,6 +154,8 @@ class _State:
         if not math.isfinite(loss):
             names = ", ".join(lesson.name for lesson in batch.lessons)
             raise DataError(f"the loss became {loss} at step {self.step}, taught by {names}; look at these patches")
+        if self.columns_KI is not None:
+            cast(OmniSeg, self.model).controller.weight.grad.mul_(self.columns_KI)  # type: ignore[union-attr]  # just made
         nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
         self._changing = True
         self.optimiser.step()
@@ -262,11 +285,12 @@ def _placed(model: Network, device: str, precision: Precision) -> Network:
 
 
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # Decay would move weights that only their gradient holds still.
+    decay = recipe.weight_decay if all(parameter.requires_grad for parameter in model.parameters()) else 0.0
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), recipe.learning_rate, 0.99, weight_decay=recipe.weight_decay, nesterov=True
-        )
-    return torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(parameters, recipe.learning_rate, 0.99, weight_decay=decay, nesterov=True)
+    return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=decay)
 
 
 def _learning_rate(step: int, options: TrainOptions) -> float:
@@ -289,11 +313,11 @@ def _forward(model: Network, batch: Batch, device: str, precision: Precision) ->
     return functional_call(model, rounded, (x_BCHW, tissue_B, scale_B)).float()
 
 
-def _log(path: Path, progress: Progress) -> None:
+def _log(path: Path, progress: Progress, tissues: Sequence[Tissue]) -> None:
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
-        names = [tissue.name for tissue in KIDNEY]
+        names = [tissue.name for tissue in tissues]
         if new:
             writer.writerow(["step", "loss", "seconds_a_step", *names])
         dice = [f"{progress.dice[name]:.4f}" if name in progress.dice else "" for name in names]

@@ -8,6 +8,7 @@ from pathlib import Path
 from omniwsi.errors import UsageError
 from omniwsi.model.card import FORMS, Form
 from omniwsi.model.trunk import STRIDE_PX
+from omniwsi.tissues import Tissue
 from omniwsi.train.recipes import BEST, Recipe
 
 METHODS: dict[str, Form] = {
@@ -42,6 +43,10 @@ class TrainOptions:
     """How many sections are drawn a stain."""
     accumulate: int = 1
     """A batch is learnt in so many parts: the same lesson in less memory."""
+    add_tissue: Tissue | None = None
+    """One that the weights of `init` do not know; only what the controller says of it is learnt, the rest stays bit for bit."""
+    tune_all: bool = False
+    """With `add_tissue`: let the whole network learn."""
     seed: int = 0
     device: str = "cpu"
     command: str = ""
@@ -52,6 +57,10 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.recipe.batch_size < 1:
             raise UsageError("--steps and --batch-size are at least 1")
+        if self.add_tissue and not self.init:
+            raise UsageError("--add-tissue needs the weights it is added to, as in --init renal6")
+        if self.add_tissue and self.drawn_share:
+            raise UsageError("--drawn knows the six of the kidney only; leave it away with --add-tissue")
         if not 1 <= self.accumulate <= self.recipe.batch_size:
             raise UsageError(
                 f"--accumulate is from 1 to the batch size, {self.recipe.batch_size}, not {self.accumulate}"

@@ -395,6 +395,33 @@ def test_compare_from_the_command_line(tmp_path: Path) -> None:
     assert "whole numbers by commas" in one_line_error(omniwsi("compare", manifest, "--seeds", "one"), 2)
 
 
+def test_a_tissue_of_ones_own_from_patches_to_a_slide(slide: Path, weights: Path, tmp_path: Path) -> None:
+    manifest = patches(tmp_path)
+    manifest.write_text(manifest.read_text().replace(",tuft,", ",cast,"))
+    (tmp_path / "cast.yaml").write_text("{name: cast, label: Casts, mpp: 2, color: '#aa00ff', min_area_um2: 100}")
+    taught = omniwsi(
+        *("train", manifest, "--init", weights, "--add-tissue", tmp_path / "cast.yaml", "--name", "seven"),
+        *("--steps", 2, "--batch-size", 1, "--crop", 64, "--device", "cpu", "-o", tmp_path / "t"),
+    )
+    assert taught.returncode == 0, taught.stderr
+    found = omniwsi(
+        *(
+            "segment",
+            slide,
+            "--weights",
+            tmp_path / "t" / "weights.safetensors",
+            "--tissues",
+            "cast",
+            "-o",
+            tmp_path / "r",
+        ),
+        *("--json", "--device", "cpu"),
+    )
+    assert found.returncode == 0, found.stderr
+    run = json.loads((tmp_path / "r" / "case 7" / "run.json").read_text())
+    assert list(run["tissues"]) == ["cast"]
+
+
 def test_the_results_of_a_slide_against_drawn_objects(tmp_path: Path) -> None:
     """Class names as they are written or as they are read; what is no tissue is left out aloud."""
 

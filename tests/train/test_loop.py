@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 
 from omniwsi.errors import DataError, UsageError
-from omniwsi.model.card import ModelCard
+from omniwsi.model.card import Form, ModelCard
 from omniwsi.model.checkpoint import load_model, sha256_of
 from omniwsi.model.omniseg import OmniSeg, scale_code
 from omniwsi.synthetic import draw_section
-from omniwsi.tissues import KIDNEY
+from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.beginning import new_model, start_heads_apart
+from omniwsi.train.data import read_tissue
 from omniwsi.train.loop import Progress, train
 from omniwsi.train.options import METHODS, TrainOptions
 from omniwsi.train.recipes import BEST, MIDL2022, Recipe
@@ -242,6 +243,72 @@ def test_going_on_from_weights(data: Path, tmp_path: Path) -> None:
     assert training["init"] == {"sha256": sha256_of(first.weights), **load_model(first.weights).card.training}
 
 
+@pytest.fixture
+def casts(data: Path, tmp_path: Path) -> tuple[Path, Tissue]:
+    """The same patches as of a new tissue, and a patch of an old one that must teach nothing."""
+    rows = ["image,mask,tissue,mpp,source,stain"]
+    for image in sorted((data / "0_1_dt" / "pas").glob("im_?_?.png")):
+        rows.append(f"{image},{image.with_name(image.stem + '_mask_x.png')},cast,1.0,{image.stem},pas")
+    rows.append(f"{image},,distal_tubule,1.0,{image.stem},pas")
+    (tmp_path / "casts.csv").write_text("\n".join(rows))
+    (tmp_path / "cast.yaml").write_text("{name: cast, mpp: 1.0, color: '#aa00ff', min_area_um2: 300}")
+    return tmp_path / "casts.csv", read_tissue(tmp_path / "cast.yaml")
+
+
+@pytest.mark.parametrize("form", ["concat", "trilinear"])
+def test_a_new_tissue_leaves_the_old_ones_bit_for_bit(
+    form: Form, data: Path, casts: tuple[Path, Tissue], tmp_path: Path
+) -> None:
+    """Weights and logits of the six are equal afterwards; the seventh has learnt; the card says where each came from."""
+    manifest, tissue = casts
+    first = train(options(data, tmp_path / "six", steps=1, form=form))
+    made = options(manifest, tmp_path / "seven", init=str(first.weights), add_tissue=tissue, form=form, steps=3)
+    untaught = new_model(made)
+    result = train(made)
+    assert set(result.dice) == {"cast"}
+    before, after = load_model(first.weights), load_model(result.weights)
+    assert [tissue.name for tissue in after.card.tissues[6:]] == ["cast"]
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        six, seven = (model.decode(model.encode(x), KIDNEY) for model in (before, after))
+        torch.testing.assert_close(seven, six, rtol=0, atol=0)
+        new = after.card.tissues[6:]
+        assert not torch.equal(after.decode(after.encode(x), new), untaught.eval().decode(untaught.encode(x), new))
+    for name, value in before.state_dict().items():
+        assert name == "controller.weight" or torch.equal(after.state_dict()[name], value)
+    origins = after.card.training["tissues_from"]
+    assert origins["cast"] == "casts.csv"
+    assert all(origins[old.name] == data.name for old in KIDNEY)
+
+
+def test_a_new_tissue_may_tune_all(data: Path, casts: tuple[Path, Tissue], tmp_path: Path) -> None:
+    manifest, tissue = casts
+    first = train(options(data, tmp_path / "six", steps=1))
+    made = options(
+        manifest, tmp_path / "seven", init=str(first.weights), add_tissue=tissue, tune_all=True, steps=2, held_out=0.3
+    )
+    after = load_model(train(made).weights)
+    before = load_model(first.weights).state_dict()
+    assert not torch.equal(after.state_dict()["trunk.stem.weight"], before["trunk.stem.weight"])
+    assert after.card.training["tissues_from"]["tuft"].endswith(", then casts.csv")
+
+
+def test_tissues_that_cannot_be_added(data: Path, casts: tuple[Path, Tissue], tmp_path: Path) -> None:
+    manifest, tissue = casts
+    first = str(train(options(data, tmp_path / "six", steps=1)).weights)
+    for changes, words in (
+        ({"init": first, "add_tissue": replace(tissue, name="tuft")}, "knows tuft already"),
+        ({"init": first, "form": "tal"}, "go on from it with the same --method"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            train(options(manifest if "add_tissue" in changes else data, tmp_path / "x", **changes))
+    for text, words in (("{name: cast}", "is no tissue"), ("- a", "is no tissue"), ("[", "is no YAML")):
+        (tmp_path / "wrong.yaml").write_text(text)
+        with pytest.raises(DataError, match=words) as caught:
+            read_tissue(tmp_path / "wrong.yaml")
+        assert "\n" not in str(caught.value)
+
+
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing to learn from"):
         train(TrainOptions((), tmp_path))
@@ -252,6 +319,8 @@ def test_nothing_to_learn_from(tmp_path: Path) -> None:
     [
         ({"steps": 0}, "--steps and --batch-size are at least 1"),
         ({"recipe": replace(BEST, batch_size=0)}, "--steps and --batch-size are at least 1"),
+        ({"add_tissue": KIDNEY[0]}, "--add-tissue needs the weights it is added to"),
+        ({"add_tissue": KIDNEY[0], "init": "a", "drawn_share": 0.1}, "--drawn knows the six of the kidney only"),
         ({"accumulate": 3}, "--accumulate is from 1 to the batch size, 2, not 3"),
         ({"recipe": replace(BEST, learning_rate=0)}, "--learning-rate is more than 0, not 0"),
         ({"crop_px": 100}, "--crop is a multiple of 16 pixels, as 256 is, not 100"),
