@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from omniwsi.cli.console import meter, note, out, table
+from omniwsi.cli.console import Meter, meter, note, out, table
 from omniwsi.errors import UsageError
 
 if TYPE_CHECKING:
     from omniwsi.train.loop import Progress
+    from omniwsi.train.options import TrainOptions
 
 
 def train(
@@ -42,6 +43,9 @@ def train(
     ] = None,
     tune_all: Annotated[bool, typer.Option("--tune-all", help="With --add-tissue: let all of it learn.")] = False,
     held_out: Annotated[float, typer.Option(help="Share of the patches kept for judging, by source.")] = 0.25,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate: so many trainings, each patch judged once.")
+    ] = None,
     drawn: Annotated[float, typer.Option(help="Share of each batch from drawn sections.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Same seed, same weights on a CPU.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
@@ -78,15 +82,11 @@ def train(
         device=best_device() if device == "auto" else device,
         command=shlex.join(["omniwsi", *sys.argv[1:]]),
     )
+    if folds is not None:
+        _cross_validate(options, folds)
+        return
     with meter(name) as bar:
-
-        def tell(progress: Progress) -> None:
-            bar.show("steps", progress.step, progress.steps, f"loss {progress.loss:.3f}")
-            if progress.dice:
-                scores = "  ".join(f"{tissue} {dice:.2f}" for tissue, dice in progress.dice.items())
-                note(f"step {progress.step:,}  loss {progress.loss:.3f}  Dice  {scores}")
-
-        result = teach(options, tell)
+        result = teach(options, lambda progress: _tell(bar, "steps", progress))
     if os.environ.get("RANK", "0") != "0":  # one of several under torchrun; the first one talks
         return
     if result.dice:
@@ -95,3 +95,25 @@ def train(
             rows.add_row(tissue, f"{dice:.3f}")
         out.print(rows)
     out.print(f"weights: {escape(str(result.weights))}")
+
+
+def _tell(bar: Meter, stage: str, progress: Progress) -> None:
+    bar.show(stage, progress.step, progress.steps, f"loss {progress.loss:.3f}")
+    if progress.dice:
+        scores = "  ".join(f"{tissue} {dice:.2f}" for tissue, dice in progress.dice.items())
+        note(f"step {progress.step:,}  loss {progress.loss:.3f}  Dice  {scores}")
+
+
+def _cross_validate(options: TrainOptions, folds: int) -> None:
+    from omniwsi.train.folds import cross_validate
+
+    with meter(options.name) as bar:
+        result = cross_validate(options, folds, lambda fold, progress: _tell(bar, f"fold {fold}", progress))
+    rows = table("Tissue", "Patches", "Dice of patches held out", "All painted")
+    for summary in result.summaries:
+        if summary.stain == "all":
+            dice = "{:.3f} ± {:.3f}".format(*summary.figures["dice"])
+            rows.add_row(summary.tissue, str(summary.patches), dice, f"{summary.all_foreground_dice:.3f}")
+    out.print(rows)
+    for path in result.written:
+        out.print(f"written: {escape(str(path))}")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -303,3 +304,35 @@ def split_by_source(patches: Sequence[Patch], held_out: float, seed: int = 0) ->
                 judging.add(source)
     learn = [patch for patch in patches if patch.source not in judging]
     return learn, [patch for patch in patches if patch.source in judging]
+
+
+def read_fold(
+    paths: Sequence[Path], tissues: Sequence[Tissue], fold: int, folds: int, seed: int
+) -> tuple[list[Patch], list[Patch]]:
+    """(to learn from, to judge by): the sources of one fold of several are held out; every source is in exactly one.
+
+    What manifests decide of splits is not asked: each patch is judged once.
+    """
+    patches = [patch for path in paths for patch in read_patches(path, tissues)]
+    placed = folds_by_source(patches, folds, seed)
+    held_out = {source for source, place in placed.items() if place == fold}
+    return [p for p in patches if p.source not in held_out], [p for p in patches if p.source in held_out]
+
+
+def folds_by_source(patches: Sequence[Patch], folds: int, seed: int = 0) -> dict[str, int]:
+    """Source -> fold, so that each tissue and stain is spread as evenly as whole sources allow."""
+    cells: dict[str, list[tuple[str, str]]] = {}
+    for patch in patches:
+        cells.setdefault(patch.source, []).append((patch.tissue.name, patch.stain))
+    if len(cells) < folds:
+        raise DataError(f"{folds} folds need as many sources; here are {len(cells)}")
+    order = [str(source) for source in np.random.default_rng(seed).permutation(sorted(cells))]
+    counts: list[Counter[tuple[str, str]]] = [Counter() for _ in range(folds)]
+    placed: dict[str, int] = {}
+    for source in sorted(
+        order, key=lambda source: -len(cells[source])
+    ):  # large ones first; sorting keeps the order else
+        fold = min(range(folds), key=lambda k: (sum(counts[k][cell] for cell in cells[source]), counts[k].total()))
+        counts[fold].update(cells[source])
+        placed[source] = fold
+    return placed

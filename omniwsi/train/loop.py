@@ -31,7 +31,7 @@ from omniwsi.model.omniseg import OmniSeg
 from omniwsi.model.predictor import Precision, Predictor, best_precision, keep_freed_memory
 from omniwsi.tissues import Tissue
 from omniwsi.train.beginning import columns_of, new_model, tissues_of
-from omniwsi.train.data import Patch, Sample, load, read_split
+from omniwsi.train.data import Patch, Sample, load, read_fold, read_split
 from omniwsi.train.evaluate import find, means, score
 from omniwsi.train.lessons import Batch, Lessons
 from omniwsi.train.losses import LOSSES
@@ -75,9 +75,7 @@ def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progr
         raise UsageError(f"{ranks.count} processes share a batch; pass --batch-size {ranks.count} or more")
     options.out.mkdir(parents=True, exist_ok=True)
     tissues = tissues_of(options)
-    learn, judging = (
-        _of_the_new(patches, options) for patches in read_split(options.data, tissues, options.held_out, options.seed)
-    )
+    learn, judging = split(options, tissues)
     lessons = Lessons(learn, options)
     held_out = [load(patch) for patch in judging if patch.mask] if ranks.leads else []
     state = _State(new_model(options), options, ranks)
@@ -95,10 +93,17 @@ def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progr
     return TrainResult(options.out / "weights.safetensors", scores)
 
 
-def _of_the_new(patches: Sequence[Patch], options: TrainOptions) -> list[Patch]:
-    """Where a tissue is added and nothing else may learn, its patches alone."""
+def split(options: TrainOptions, tissues: Sequence[Tissue]) -> tuple[list[Patch], list[Patch]]:
+    """(to learn from, to judge by). Where a tissue is added and nothing else may learn, its patches alone."""
+    if options.fold is None:
+        sides = read_split(options.data, tissues, options.held_out, options.seed)
+    else:
+        sides = read_fold(options.data, tissues, *options.fold, options.seed)
     added = options.add_tissue
-    return [p for p in patches if added is None or options.tune_all or p.tissue.name == added.name]
+    if added is None or options.tune_all:
+        return sides
+    learn, judging = ([patch for patch in side if patch.tissue.name == added.name] for side in sides)
+    return learn, judging
 
 
 def _steps(state: _State, lessons: Lessons, held_out: Sequence[Sample]) -> Iterator[Progress]:

@@ -37,6 +37,8 @@ class TrainOptions:
     """Side of the square the network is taught on; it becomes the tile size on the card."""
     held_out: float = 0.25
     """Share of the patches kept for judging, by source."""
+    fold: tuple[int, int] | None = None
+    """Hold out fold i of n instead of a share."""
     drawn_share: float = 0.0
     """Share of each batch that comes from drawn sections instead of `data`."""
     drawn_sections: int = 8

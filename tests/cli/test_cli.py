@@ -395,6 +395,18 @@ def test_compare_from_the_command_line(tmp_path: Path) -> None:
     assert "whole numbers by commas" in one_line_error(omniwsi("compare", manifest, "--seeds", "one"), 2)
 
 
+def test_cross_validation_judges_every_patch_once(tmp_path: Path) -> None:
+    manifest, out = patches(tmp_path), tmp_path / "t"
+    small = ("--steps", 1, "--batch-size", 1, "--crop", 32, "--device", "cpu", "-o", out)
+    result = omniwsi("train", manifest, "--folds", 2, *small)
+    assert result.returncode == 0, result.stderr
+    judged = json.loads((out / "evaluation.json").read_text())["patches"]
+    assert sorted(Path(patch["image"]).name for patch in judged) == ["0.png", "1.png", "2.png", "3.png"]
+    assert (out / "fold-0" / "weights.safetensors").exists()
+    assert (out / "fold-1" / "judged.jpg").exists()
+    assert "--folds is 2 or more" in one_line_error(omniwsi("train", manifest, "--folds", 1, *small), 2)
+
+
 def test_a_tissue_of_ones_own_from_patches_to_a_slide(slide: Path, weights: Path, tmp_path: Path) -> None:
     manifest = patches(tmp_path)
     manifest.write_text(manifest.read_text().replace(",tuft,", ",cast,"))

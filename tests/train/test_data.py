@@ -9,7 +9,18 @@ from PIL import Image
 
 from omniwsi.errors import DataError
 from omniwsi.tissues import KIDNEY
-from omniwsi.train.data import Patch, Sample, at_mpp, implied, load, read_patches, read_split, split_by_source
+from omniwsi.train.data import (
+    Patch,
+    Sample,
+    at_mpp,
+    folds_by_source,
+    implied,
+    load,
+    read_fold,
+    read_patches,
+    read_split,
+    split_by_source,
+)
 
 
 def write_pair(folder: Path, name: str, size: tuple[int, int] = (32, 24), tissue: str = "distal") -> None:
@@ -157,6 +168,28 @@ def test_sources_are_never_split() -> None:
             assert any(p.tissue == tissue for p in learn)
     assert split_by_source(patches, 0.25, 1) == split_by_source(patches, 0.25, 1)
     assert split_by_source(patches, 0.0)[1] == []
+
+
+def test_folds_hold_every_source_once_and_spread_each_tissue(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    patches = [
+        Patch(Path(f"{i}"), None, KIDNEY[i % 6], 1.0, f"source {rng.integers(60)}", "he" if i % 2 else "pas")
+        for i in range(240)
+    ]
+    placed = folds_by_source(patches, 4, seed=0)
+    assert set(placed) == {patch.source for patch in patches}
+    assert set(placed.values()) == {0, 1, 2, 3}
+    for tissue in KIDNEY:
+        counts = [sum(p.tissue == tissue and placed[p.source] == fold for p in patches) for fold in range(4)]
+        assert max(counts) - min(counts) <= 6, counts  # of ten each
+    assert folds_by_source(patches, 4, seed=0) == placed
+    assert folds_by_source(patches, 4, seed=1) != placed
+    with pytest.raises(DataError, match="70 folds need as many sources"):
+        folds_by_source(patches, 70)
+    for source in range(5):
+        write_pair(tmp_path / "0_1_dt" / "he", f"{source}_1")
+    judged = [patch for fold in range(3) for patch in read_fold([tmp_path], KIDNEY, fold, 3, 0)[1]]
+    assert sorted(patch.source for patch in judged) == [f"he/{source}" for source in range(5)]
 
 
 def test_another_collection_moves_no_line(tmp_path: Path) -> None:
