@@ -71,7 +71,7 @@ class SegmentOptions:
     """Of neighbouring tiles; otherwise a quarter of a tile (benchmarks/README.md, tiles)."""
     precision: Precision = "auto"
     """float32, or bfloat16 where the hardware is fast at it."""
-    batch_size: int = 4
+    batch_size: int = 16
     """Tiles read and handed to the network together."""
     workers: int = 2
     """Threads that read."""

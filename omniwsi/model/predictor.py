@@ -11,7 +11,10 @@ from __future__ import annotations
 import copy
 import ctypes
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Barrier
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -27,7 +30,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _CHUNK = {"cpu": 1, "cuda": 8, "mps": 4}
-"""Tiles a pass. One tile fills a processor, and fits its cache."""
+"""Tiles a pass. One tile fits the cache of a processor."""
+_MOST_WORKERS = 8
+"""Tiles at once on a processor; each holds some 100 MB."""
 
 
 class Predicts(Protocol):
@@ -56,22 +61,32 @@ class Predictor:
             if name != "controller":  # which is small, and writes the heads
                 part.to(dtype)
         self._dtype = dtype
+        self._workers = None
         if kind == "cpu":
             keep_freed_memory()
+            self._workers = _start_workers(torch.get_num_threads())
 
     def encode(self, pixels_BHWC: np.ndarray) -> list[Any]:
         """Features of uint8 RGB tiles, in chunks; opaque, for `decode`."""
-        with torch.inference_mode():
-            return [self._model.encode(x_BCHW) for x_BCHW in self._chunks(pixels_BHWC)]
+        return self._each(self._model.encode, self._chunks(pixels_BHWC))
 
     def decode(self, features: list[Any], tissues: Sequence[Tissue]) -> np.ndarray:
         """probs_BTHW, float32: sigmoid of how far logit 1 exceeds logit 0. May hold more tiles than were encoded."""
-        with torch.inference_mode():
-            probs = []
-            for part in features:
-                logits_BT2HW = self._model.decode(part, tissues).float()
-                probs.append((logits_BT2HW[:, :, 1] - logits_BT2HW[:, :, 0]).sigmoid_().cpu())
-            return (probs[0] if len(probs) == 1 else torch.cat(probs)).numpy()
+        probs = self._each(partial(self._probs, tissues), features)
+        return (probs[0] if len(probs) == 1 else torch.cat(probs)).numpy()
+
+    def _probs(self, tissues: Sequence[Tissue], features: Any) -> Tensor:
+        logits_BT2HW = self._model.decode(features, tissues).float()
+        return (logits_BT2HW[:, :, 1] - logits_BT2HW[:, :, 0]).sigmoid_().cpu()
+
+    def _each(self, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+        """On a processor several at once, each by one thread: nothing waits for the slowest part of a layer."""
+
+        def silently(part: Any) -> Any:
+            with torch.inference_mode():  # which every thread says for itself
+                return work(part)
+
+        return list(map(silently, parts) if self._workers is None else self._workers.map(silently, parts))
 
     def _chunks(self, pixels_BHWC: np.ndarray) -> list[Tensor]:
         missing = -len(pixels_BHWC) % self._chunk
@@ -79,6 +94,23 @@ class Predictor:
             pixels_BHWC = np.concatenate([pixels_BHWC, np.repeat(pixels_BHWC[-1:], missing, axis=0)])
         pixels = torch.from_numpy(pixels_BHWC).to(self.device).permute(0, 3, 1, 2)  # channels last by birth
         return [part.to(self._dtype) / 255 for part in pixels.split(self._chunk)]
+
+
+def _start_workers(threads: int) -> ThreadPoolExecutor:
+    """As many as there are threads, up to _MOST_WORKERS, which share what is more."""
+    count = min(threads, _MOST_WORKERS)
+    here = Barrier(count + 1)
+
+    def begin() -> None:
+        torch.set_num_threads(max(1, threads // count))
+        here.wait()
+
+    workers = ThreadPoolExecutor(count, thread_name_prefix="network")
+    for _ in range(count):
+        workers.submit(begin)
+    here.wait()
+    torch.set_num_threads(threads)  # said last, or what is begun later in this process would have one, too
+    return workers
 
 
 def best_device() -> str:

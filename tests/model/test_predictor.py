@@ -31,6 +31,22 @@ def test_the_same_tile_gives_the_same_bytes_in_any_batch(model: OmniSeg, tiles: 
             np.testing.assert_array_equal(probs[: len(batch)], alone[start : start + size])
 
 
+def test_the_same_bytes_on_one_core_and_on_many(model: OmniSeg, tiles: np.ndarray) -> None:
+    """And a predictor leaves the number of threads of its process as it was."""
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            predictor = Predictor(model, "cpu", "float32")
+            results.append(predictor.decode(predictor.encode(tiles), KIDNEY))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
 def test_probability_is_the_sigmoid_of_the_difference_of_logits(model: OmniSeg, tiles: np.ndarray) -> None:
     predictor = Predictor(model, "cpu", "float32")
     probs = predictor.decode(predictor.encode(tiles[:1]), KIDNEY)
