@@ -102,6 +102,7 @@ def _start_workers(threads: int) -> ThreadPoolExecutor:
     here = Barrier(count + 1)
 
     def begin() -> None:
+        torch.get_num_threads()  # PyTorch gives a thread the number of the process when first asked; ours comes after
         torch.set_num_threads(max(1, threads // count))
         here.wait()
 
