@@ -56,7 +56,7 @@ def draw_section(
     return _paint(layout, field, stain, mpp, rng)
 
 
-def draw_slide(section_um: tuple[float, float] = (640, 448), seed: int = 0, mpp: float = 0.25) -> Drawing:
+def draw_slide(section_um: tuple[float, float] = (544, 384), seed: int = 0, mpp: float = 0.25) -> Drawing:
     """Four sections on one glass, two by two, each in another stain: the slide of `omniwsi demo`."""
     sections = [draw_section(*section_um, stain, seed, mpp) for stain in STAINS]
     height, width = sections[0].pixels_HWC.shape[:2]

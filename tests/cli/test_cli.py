@@ -255,9 +255,11 @@ def test_two_slides_that_would_share_a_folder(slide: Path, weights: Path, tmp_pa
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_it_and_the_same_command_goes_on(
-    slide: Path, weights: Path, tmp_path: Path, number: signal.Signals, status: int
+    weights: Path, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    command = [sys.executable, "-m", "omniwsi", "segment", str(slide), "-o", str(tmp_path), "--weights", str(weights)]
+    write_slide(tmp_path / "case 7.tiff", blobs(600, 500), 0.5)
+    command = [sys.executable, "-m", "omniwsi", "segment", str(tmp_path / "case 7.tiff")]
+    command += ["-o", str(tmp_path), "--weights", str(weights), "--batch-size", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     manifest = tmp_path / "case 7" / "run.json"
     for _ in range(600):
