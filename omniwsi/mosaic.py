@@ -31,7 +31,7 @@ _CHUNK_PX = 512
 _SHARD_PX = 8192
 
 Clip = Callable[[Box], np.ndarray]
-"""g_box -> bool [H, W]: where results are wanted."""
+"""g_box -> bool or weights [H, W]: where results are wanted, and how much they count."""
 
 
 def blending_ramp(tile_px: int, overlap_px: int) -> np.ndarray:

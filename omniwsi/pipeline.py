@@ -20,7 +20,7 @@ import omniwsi
 from omniwsi.contours import TraceOptions, trace
 from omniwsi.errors import TooCoarse, UsageError
 from omniwsi.geojson import GeoJSONWriter, Region, read_region
-from omniwsi.geometry import Box
+from omniwsi.geometry import Box, Frame
 from omniwsi.grid import Coverage, Grid, Tile
 from omniwsi.model.card import ModelCard
 from omniwsi.model.checkpoint import DEFAULT_WEIGHTS, find_weights, load_model, sha256_of
@@ -35,6 +35,7 @@ from omniwsi.slide import (
     Slide,
     SlideInfo,
     TileBatch,
+    Vicinity,
     everything,
     find_foreground,
     open_slide,
@@ -315,7 +316,7 @@ def _walk(
     run: Run, slide: Slide, plan: SweepPlan, whole: Plan, predictor: Predicts, options: SegmentOptions, tell: Tell
 ) -> Mosaic:
     """One sweep: each of its tiles is encoded once, then decoded for all tissues of the sweep at once."""
-    clip = partial(whole.region.mask, frame=plan.grid.frame) if whole.region else None
+    clip = _clip(whole, plan.grid.frame, slide.info)
     clock = _Clock()
     with run.mosaic(plan.sweep, plan.grid, clip) as mosaic:
         todo = mosaic.missing(plan.tiles)
@@ -333,6 +334,15 @@ def _walk(
             batches.close()
             _note_seconds(run, plan, clock)
     return mosaic
+
+
+def _clip(plan: Plan, frame: Frame, info: SlideInfo) -> Callable[[Box], np.ndarray] | None:
+    """What counts where: inside of the region that was asked for, and not on glass far from all tissue."""
+    region = partial(plan.region.mask, frame=frame) if plan.region else None
+    if plan.foreground.mask_HW.all():
+        return region
+    near = partial(Vicinity(plan.foreground, info.mpp).weight, frame=frame)
+    return near if region is None else lambda g_box: near(g_box) * region(g_box)
 
 
 def _teller(plan: SweepPlan, whole: Plan, todo: int, tell: Tell) -> Callable[[int], None]:

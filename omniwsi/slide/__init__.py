@@ -1,6 +1,6 @@
 """Slides, and where on them there is something to see."""
 
-from omniwsi.slide.foreground import Foreground, everything, find_foreground, stretched
+from omniwsi.slide.foreground import Foreground, Vicinity, everything, find_foreground, stretched
 from omniwsi.slide.opening import ArraySlide, open_slide
 from omniwsi.slide.slide import Level, Slide, SlideInfo
 from omniwsi.slide.tiles import TileBatch, read_tiles
@@ -12,6 +12,7 @@ __all__ = [
     "Slide",
     "SlideInfo",
     "TileBatch",
+    "Vicinity",
     "everything",
     "find_foreground",
     "open_slide",

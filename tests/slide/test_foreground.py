@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from omniwsi.geometry import Box, Frame
 from omniwsi.metrics import dice
-from omniwsi.slide import ArraySlide, Foreground, everything, find_foreground, open_slide, stretched
+from omniwsi.slide import ArraySlide, Foreground, Vicinity, everything, find_foreground, open_slide, stretched
 from omniwsi.slide.foreground import foreground_mask
 from omniwsi.synthetic import STAINS, draw_section, draw_slide
 
@@ -128,3 +129,28 @@ def test_the_demo_slide() -> None:
     tissue = drawing.truth_THW.any(0)
     assert foreground.mask_HW[tissue].mean() > 0.98
     assert foreground.share < 0.95
+
+
+def test_results_count_near_tissue_and_not_on_far_glass() -> None:
+    """By distance in micrometres, through any grid: in full up to 20 um around tissue and its holes, not from 40 um on."""
+    mask = np.zeros((100, 150), bool)
+    mask[40:60, 50:100] = True
+    mask[45:55, 60:90] = False  # a lumen, however large
+    tissue = mask.copy()
+    tissue[45:55, 60:90] = True
+    vicinity = Vicinity(Foreground(mask, Frame(16.0, 16.0)), (0.25, 0.5))  # 4 x 8 um a pixel of the thumbnail
+    distance_um = ndimage.distance_transform_edt(~tissue, sampling=(8.0, 4.0))
+    frame = Frame(4.0, 4.0)
+    weight = vicinity.weight(Box(0, 0, 600, 400), frame)
+    assert weight.shape == (400, 600)
+    expected = np.clip((40 - distance_um) / 20, 0, 1).repeat(4, 0).repeat(4, 1)
+    assert np.abs(weight - expected).max() < 0.3  # a thumbnail's step is 8 um
+    assert (weight[tissue.repeat(4, 0).repeat(4, 1)] == 1).all()
+    assert not weight[(distance_um > 52).repeat(4, 0).repeat(4, 1)].any()
+    band = vicinity.weight(Box(40, 96, 640 - 40, 160), frame)
+    np.testing.assert_allclose(band, weight[96:160, 40:600], atol=0.02)
+
+
+def test_where_nothing_is_nothing_counts() -> None:
+    vicinity = Vicinity(Foreground(np.zeros((20, 30), bool), Frame(8.0, 8.0)), (0.5, 0.5))
+    assert not vicinity.weight(Box(0, 0, 60, 40), Frame(4.0, 4.0)).any()
