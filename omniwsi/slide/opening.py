@@ -199,10 +199,9 @@ def _glass_color(reader: Reader) -> tuple[int, int, int]:
 def _fingerprint(path: Path) -> str:
     """Of sizes, names and the ends of the file or, for a series or a slide of several files, of all of them."""
     digest = hashlib.sha256()
-    companions = path.with_suffix("")
     files = [path] if path.is_file() else sorted(path.glob("*"))
-    if path.is_file() and companions != path and companions.is_dir():
-        files += sorted(companions.glob("*"))
+    if path.suffix.lower() == ".mrxs":  # beside any other slide a folder of its name holds its results
+        files += sorted(path.with_suffix("").glob("*"))
     for file in (file for file in files if file.is_file()):
         size = file.stat().st_size
         digest.update(f"{file.name} {size}".encode() if file != path else str(size).encode())

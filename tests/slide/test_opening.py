@@ -201,6 +201,16 @@ def test_fingerprints(tmp_path: Path) -> None:
     assert ArraySlide(pixels, 1.0).info.fingerprint == ArraySlide(pixels.copy(), 1.0).info.fingerprint
 
 
+def test_results_beside_a_slide_are_no_part_of_it(tmp_path: Path) -> None:
+    """`-o .` makes a folder of the slide's name beside it; only MIRAX keeps its own data in such a folder."""
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    before = open_slide(tmp_path / "a.png", mpp=1.0).info.fingerprint
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run.json").write_text("{}")
+    assert open_slide(tmp_path / "a.png", mpp=1.0).info.fingerprint == before
+
+
 def test_scanned_bounds_are_the_frame(tmp_path: Path) -> None:
     """MRXS and some SVS state what was scanned of a larger canvas; QuPath shows that part, and so do we."""
     from omniwsi.slide.opening import _bounds
