@@ -24,6 +24,7 @@ from omniwsi.train.data import load, read_split
 from omniwsi.train.evaluate import Summary, judge, summarise
 from omniwsi.train.loop import Progress, train
 from omniwsi.train.options import METHODS, TrainOptions
+from omniwsi.train.report import table_row
 
 _TIMED_RUNS = 3
 
@@ -119,14 +120,14 @@ def markdown(rows: Sequence[Row]) -> str:
     """A table: Dice (mean ± deviation over seeds), then what it costs; a second one with HD95."""
     tissues = list(dict.fromkeys(tissue for row in rows for tissue in row.dice))
     heads = ["method", *tissues, "mean", "parameters", "kMAC a pixel", "s a Mpx"]
-    lines = [_line(heads), _line(["---"] * len(heads))]
+    lines = [table_row(heads), table_row(["---"] * len(heads))]
     for row in rows:
         dice = [_said(row.dice.get(tissue), 3) for tissue in tissues]
         costs = [f"{row.parameters / 1e6:.1f} M", f"{row.macs_a_pixel / 1e3:.0f}", f"{row.seconds_a_mpx:.2f}"]
-        lines.append(_line([row.method, *dice, f"{row.mean_dice:.3f}", *costs]))
+        lines.append(table_row([row.method, *dice, f"{row.mean_dice:.3f}", *costs]))
     lines += ["", "HD95 in micrometres, of patches where something was found:", ""]
-    lines += [_line(["method", *tissues]), _line(["---"] * (1 + len(tissues)))]
-    lines += [_line([row.method, *(_said(row.hd95_um.get(tissue), 1) for tissue in tissues)]) for row in rows]
+    lines += [table_row(["method", *tissues]), table_row(["---"] * (1 + len(tissues)))]
+    lines += [table_row([row.method, *(_said(row.hd95_um.get(tissue), 1) for tissue in tissues)]) for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -148,10 +149,6 @@ def write_comparison(folder: Path, rows: Sequence[Row]) -> tuple[Path, Path]:
     ]
     paths[1].write_text(json.dumps(content, indent=2) + "\n")
     return paths
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _said(pair: tuple[float, float] | None, digits: int) -> str:

@@ -48,16 +48,14 @@ class Ranks:
         return total.item()
 
     def sum_gradients(self, model: nn.Module) -> None:
-        """In one message."""
+        """In one message. What nobody was taught keeps no gradient, as in one process: a network of another tissue, say."""
         if self.count == 1:
             return
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        taught = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([taught, *(gradient.flatten() for gradient in own)])
         distributed.all_reduce(flat)
-        for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(summed.view_as(gradient))
-
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.count > 1:
-            distributed.barrier()
+        taught, *summed = flat.split([len(parameters), *(p.numel() for p in parameters)])
+        for parameter, count, gradient in zip(parameters, taught.tolist(), summed, strict=True):
+            parameter.grad = gradient.view_as(parameter).clone() if count else None

@@ -59,11 +59,11 @@ def markdown(about: Mapping[str, Any], summaries: Sequence[Summary]) -> str:
     """A table that can be pasted into a paper's draft: mean ± deviation over patches."""
     headings = ["tissue", "stain", "patches", *_HEADINGS.values(), "missed", "Dice of painting everything"]
     lines = [f"{key}: {value}  " for key, value in about.items()]
-    lines += ["", _line(headings), _line(["---"] * len(headings))]
+    lines += ["", table_row(headings), table_row(["---"] * len(headings))]
     for summary in summaries:
         figures = [_with_deviation(*summary.figures[name], name) for name in _HEADINGS]
         last = [str(summary.missed), f"{summary.all_foreground_dice:.3f}"]
-        lines.append(_line([summary.tissue, summary.stain, str(summary.patches), *figures, *last]))
+        lines.append(table_row([summary.tissue, summary.stain, str(summary.patches), *figures, *last]))
     return "\n".join([*lines, "", EMPTY_RULE, ""])
 
 
@@ -79,7 +79,8 @@ def best_and_worst(predictor: Predicts, patches: Sequence[Patch], scores: Sequen
     return sheet(cells, 2 * SHOWN)
 
 
-def _line(cells: Sequence[str]) -> str:
+def table_row(cells: Sequence[str]) -> str:
+    """of Markdown"""
     return "| " + " | ".join(cells) + " |"
 
 

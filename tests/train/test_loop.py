@@ -129,7 +129,8 @@ shared_work(*map(Path, sys.argv[1:]))
 
 def shared_work(data: Path, out: Path) -> None:
     """By SGD: AdamW's first steps have the size of the learning rate whatever the gradient, and magnify how sums are rounded."""
-    train(options(data, out, steps=4, recipe=replace(MIDL2022, batch_size=4, balanced=True)))
+    recipe = replace(MIDL2022, batch_size=4, balanced=True)
+    train(options(data, out, steps=4, recipe=recipe, form="multi-head"))  # whose processes may teach different heads
 
 
 def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
