@@ -45,7 +45,7 @@ def compare(
     options = TrainOptions(
         tuple(data),
         out_folder,
-        replace(chosen, batch_size=batch_size or chosen.batch_size),
+        chosen if batch_size is None else replace(chosen, batch_size=batch_size),
         steps=steps,
         crop_px=crop,
         held_out=held_out,
