@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -106,17 +107,39 @@ def with_min_areas(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
     >>> [tissue.min_area_um2 for tissue in with_min_areas(KIDNEY[4:], "ptc=5")]
     [200.0, 5.0]
     """
-    areas: dict[str, float] = {}
+    areas = _numbers(tissues, asked, "--min-area", "square micrometres, as in 50 or ptc=5,tuft=500")
+    for area in areas.values():
+        if area < 0:
+            raise UsageError(f"--min-area takes square micrometres from 0 on, not {area:g}")
+    return tuple(replace(tissue, min_area_um2=areas.get(tissue.name, tissue.min_area_um2)) for tissue in tissues)
+
+
+def with_mpps(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
+    """`tissues` at other pixel sizes: "ptc=0.5" for some, "0.5" for all of them; "" changes nothing.
+
+    >>> [tissue.mpp for tissue in with_mpps(KIDNEY[4:], "ptc=0.5")]
+    [1.0, 0.5]
+    """
+    mpps = _numbers(tissues, asked, "--mpp", "micrometres a pixel, as in ptc=0.5")
+    for mpp in mpps.values():
+        if not 0 < mpp < 1000:
+            raise UsageError(f"--mpp takes micrometres a pixel, as in ptc=0.5, not {mpp:g}")
+    return tuple(replace(tissue, mpp=mpps.get(tissue.name, tissue.mpp)) for tissue in tissues)
+
+
+def _numbers(tissues: Sequence[Tissue], asked: str, flag: str, what: str) -> dict[str, float]:
+    """Tissue name -> number, of "5" or "ptc=5,tuft=500". Raises UsageError, UnknownTissue."""
+    numbers: dict[str, float] = {}
     for part in (part.strip() for part in asked.split(",") if part.strip()):
-        name, _, number = part.rpartition("=")
+        name, _, text = part.rpartition("=")
         try:
-            area = float(number)
+            number = float(text)
         except ValueError:
-            area = -1.0
-        if not 0 <= area < float("inf"):
-            raise UsageError(f"--min-area takes square micrometres, as in 50 or ptc=5,tuft=500, not {part!r}")
+            number = math.nan
+        if not math.isfinite(number):
+            raise UsageError(f"{flag} takes {what}, not {part!r}")
         names = [name.strip()] if name else [tissue.name for tissue in tissues]
         if unknown := [name for name in names if name not in {tissue.name for tissue in tissues}]:
-            raise UnknownTissue(f"--min-area names {unknown[0]}, which is not among the tissues asked for")
-        areas |= dict.fromkeys(names, area)
-    return tuple(replace(tissue, min_area_um2=areas.get(tissue.name, tissue.min_area_um2)) for tissue in tissues)
+            raise UnknownTissue(f"{flag} names {unknown[0]}, which is not among the tissues asked for")
+        numbers |= dict.fromkeys(names, number)
+    return numbers

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from omniwsi.errors import UnknownTissue, UsageError
-from omniwsi.tissues import KIDNEY, select, sweeps, with_min_areas
+from omniwsi.tissues import KIDNEY, select, sweeps, with_min_areas, with_mpps
 
 
 def test_the_six_have_the_published_indices_and_scales() -> None:
@@ -52,6 +52,17 @@ def test_min_areas_that_are_none(asked: str) -> None:
 def test_min_area_of_a_tissue_not_asked_for() -> None:
     with pytest.raises(UnknownTissue, match="names ptc"):
         with_min_areas(KIDNEY[:2], "ptc=5")
+
+
+def test_pixel_sizes() -> None:
+    assert [t.mpp for t in with_mpps(KIDNEY, "ptc=0.5,tuft=1")] == [1.0, 1.0, 2.0, 1.0, 1.0, 0.5]
+    assert with_mpps(KIDNEY, "") == KIDNEY
+
+
+@pytest.mark.parametrize("asked", ["fine", "ptc=", "ptc=0", "ptc=-0.5", "ptc=nan", "1000"])
+def test_pixel_sizes_that_are_none(asked: str) -> None:
+    with pytest.raises(UsageError, match="--mpp takes micrometres a pixel"):
+        with_mpps(KIDNEY, asked)
 
 
 @pytest.mark.parametrize(

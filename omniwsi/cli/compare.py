@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,11 +40,10 @@ def compare(
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise UsageError(f"--seeds takes whole numbers by commas, as in 0,1,2, not {seeds!r}") from None
-    chosen = find_recipe(recipe)
     options = TrainOptions(
         tuple(data),
         out_folder,
-        chosen if batch_size is None else replace(chosen, batch_size=batch_size),
+        find_recipe(recipe, batch_size),
         steps=steps,
         crop_px=crop,
         held_out=held_out,

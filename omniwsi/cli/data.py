@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,16 +32,22 @@ def check(
         list[Path],
         typer.Argument(help="Folders such as kidney_ki, or .csv and .yaml manifests.", show_default=False),
     ],
+    weights: Annotated[str, typer.Option(help="The network to be taught: its tissues, its scales.")] = "renal6",
+    add_tissue: Annotated[Path | None, typer.Option(help="YAML of a tissue that is to be added, as for train.")] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="A contact sheet (.jpg or .png): patches with the outlines of their labels.")
     ] = None,
 ) -> None:
     """Say what is there and what is wrong; exit status 2 if anything must be mended."""
-    from omniwsi.tissues import KIDNEY
+    from omniwsi.model.checkpoint import find_weights, read_card
     from omniwsi.train.check import check as look
+    from omniwsi.train.data import read_tissue
     from omniwsi.train.sheet import sheet as drawn
 
-    findings = look(data, KIDNEY)
+    tissues = read_card(find_weights(weights)).tissues
+    if add_tissue:
+        tissues = (*tissues, replace(read_tissue(add_tissue), index=len(tissues)))
+    findings = look(data, tissues)
     out.print(_table(findings))
     if sheet and findings.cells:
         drawn(findings.cells).save(sheet)

@@ -45,22 +45,23 @@ def evaluate(
     elif len(data) != 1:
         raise UsageError("--truth judges the results of one slide; name one folder of results")
     else:
-        _judge_objects(data[0], truth, roi, iou, out_folder)
+        _judge_objects(data[0], truth, weights, roi, iou, out_folder)
 
 
-def _judge_objects(results: Path, truth: Path, roi: Path | None, iou: float, out_folder: Path) -> None:
+def _judge_objects(results: Path, truth: Path, weights: str, roi: Path | None, iou: float, out_folder: Path) -> None:
     from omniwsi.geojson import read_objects, read_region
     from omniwsi.matching import match
-    from omniwsi.tissues import KIDNEY
+    from omniwsi.model.checkpoint import find_weights, read_card
 
     if not 0 < iou <= 1:
         raise UsageError(f"--iou is more than 0 and at most 1, not {iou:g}")
     region = read_region(roi) if roi else None
     contours = results / "contours.geojson" if results.is_dir() else results
-    names = {name.lower(): tissue.name for tissue in KIDNEY for name in (tissue.name, tissue.label)}
+    known = read_card(find_weights(weights)).tissues
+    names = {name.lower(): tissue.name for tissue in known for name in (tissue.name, tissue.label)}
     found, drawn = (_by_tissue(read_objects(path, region), names, path) for path in (contours, truth))
     if not drawn:
-        raise UsageError(f"{truth} names no tissue as class; known are {', '.join(tissue.name for tissue in KIDNEY)}")
+        raise UsageError(f"{truth} names no tissue as class; known are {', '.join(tissue.name for tissue in known)}")
     rows = table("Tissue", "Drawn", "Found", "Matched", "Precision", "Recall", "F1", "Mean IoU", "Dice of areas")
     tissues = {name: match(found.get(name, []), objects, iou).as_json() for name, objects in drawn.items()}
     for name, figures in tissues.items():
@@ -142,10 +143,13 @@ def has_learnt_from(card: ModelCard, data: list[Path], held_out: float | None, s
     """A warning, or "": figures on what a network has learnt from are flattery."""
     taught = set(card.training.get("data", ())) & {path.name for path in data}
     share, its_seed = card.training.get("held_out"), card.training.get("seed")
-    if not taught or (held_out, seed) == (share, its_seed):
+    if not taught or (share and (held_out, seed) == (share, its_seed)):
         return ""
+    names = ", ".join(sorted(taught))
+    if not share:
+        return f"{card.name} has learnt from all of {names}; what it scores there says nothing of other slides"
     return (
-        f"{card.name} has learnt from part of {', '.join(sorted(taught))}; "
+        f"{card.name} has learnt from part of {names}; "
         f"--held-out {share} --seed {its_seed} judges by what it has not seen"
     )
 

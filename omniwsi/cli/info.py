@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,18 +14,22 @@ from omniwsi.cli.console import out, warn
 
 if TYPE_CHECKING:
     from omniwsi.slide import Slide
+    from omniwsi.tissues import Tissue
 
 
 def info(
     slide: Annotated[Path, typer.Argument(help="A slide, OME-TIFF or DICOM folder.", show_default=False)],
     mpp: Annotated[float | None, typer.Option(help="Micrometres a pixel, if the file does not know.")] = None,
+    weights: Annotated[str, typer.Option(help="Whose tissues: a name or a file.")] = "renal6",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Tell everything about a slide that segment would use."""
+    from omniwsi.model.checkpoint import find_weights, read_card
     from omniwsi.slide import open_slide
 
+    tissues = read_card(find_weights(weights)).tissues
     with open_slide(slide, mpp) as opened:
-        facts = _facts(opened)
+        facts = _facts(opened, tissues)
     if as_json:
         out.print_json(json.dumps(facts))
         return
@@ -43,7 +48,7 @@ def _said(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _facts(slide: Slide) -> dict[str, Any]:
+def _facts(slide: Slide, tissues: Sequence[Tissue]) -> dict[str, Any]:
     from omniwsi.slide import find_foreground
 
     info = slide.info
@@ -65,17 +70,17 @@ def _facts(slide: Slide) -> dict[str, Any]:
     if size:
         facts["area_mm2"] = round(info.area_mm2, 3)
         facts["foreground_mm2"] = round(info.area_mm2 * foreground.share, 3)
-    facts["tissues"] = _tissues(max(size.x, size.y)) if size else {}
+    facts["tissues"] = _verdicts(tissues, max(size.x, size.y)) if size else {}
     facts["warnings"] = list(info.warnings) if size else [info.pixel_size_problem]
     return facts
 
 
-def _tissues(mpp: float) -> dict[str, str]:
+def _verdicts(tissues: Sequence[Tissue], mpp: float) -> dict[str, str]:
     """What the slide's resolution means for each tissue."""
-    from omniwsi.tissues import COARSEST, ENLARGED, KIDNEY
+    from omniwsi.tissues import COARSEST, ENLARGED
 
     verdicts = {}
-    for tissue in KIDNEY:
+    for tissue in tissues:
         factor = mpp / tissue.mpp
         if factor > COARSEST:
             verdicts[tissue.name] = f"cannot be seen: learnt at {tissue.mpp:g} um"

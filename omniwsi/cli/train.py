@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +29,10 @@ def train(
     recipe: Annotated[str, typer.Option(help="best, or midl2022 as published.")] = "best",
     steps: Annotated[int, typer.Option(help="Batches to learn from.")] = 4000,
     batch_size: Annotated[int | None, typer.Option(help="Patches a batch; else as the recipe has it.")] = None,
+    mpp: Annotated[
+        str,
+        typer.Option(help="Tissues to learn at another pixel size, in micrometres, as in ptc=0.5.", show_default=False),
+    ] = "",
     crop: Annotated[int, typer.Option(help="Side of the taught squares in pixels; the tiles' side on the card.")] = 256,
     accumulate: Annotated[int, typer.Option(help="Learn each batch in so many parts, in less memory.")] = 1,
     learning_rate: Annotated[float | None, typer.Option(help="The highest; else as the recipe has it.")] = None,
@@ -59,19 +62,15 @@ def train(
 
     if method not in METHODS:
         raise UsageError(f"--method takes {', '.join(METHODS)}, not {method}")
-    chosen = find_recipe(recipe)
-    if batch_size is not None:
-        chosen = replace(chosen, batch_size=batch_size)
-    if learning_rate is not None:
-        chosen = replace(chosen, learning_rate=learning_rate)
     options = TrainOptions(
         data=tuple(data or ()),
         out=out_folder,
-        recipe=chosen,
+        recipe=find_recipe(recipe, batch_size, learning_rate),
         steps=steps,
         form=METHODS[method],
         name=name,
         init=init,
+        mpps=mpp,
         crop_px=crop,
         accumulate=accumulate,
         add_tissue=read_tissue(add_tissue) if add_tissue else None,

@@ -17,15 +17,15 @@ from omniwsi.model.head import BIAS_COUNTS, HEAD_SIZE, SHAPES, WEIGHT_COUNTS
 from omniwsi.model.network import Network
 from omniwsi.model.omniseg import OmniSeg
 from omniwsi.model.trunk import CODE_CHANNELS
-from omniwsi.tissues import KIDNEY, Tissue
+from omniwsi.tissues import KIDNEY, Tissue, with_mpps
 from omniwsi.train.options import TrainOptions
 
 LIMITS = "For research. Not for diagnosis: look at the contours before you trust a number."
 
 
 def tissues_of(options: TrainOptions) -> tuple[Tissue, ...]:
-    """Those of the network it begins with, and the one that is added."""
-    known = read_card(find_weights(options.init)).tissues if options.init else KIDNEY
+    """Those of the network it begins with, at the pixel sizes asked for, and the one that is added."""
+    known = with_mpps(read_card(find_weights(options.init)).tissues if options.init else KIDNEY, options.mpps)
     if options.add_tissue is None:
         return known
     if any(tissue.name == options.add_tissue.name for tissue in known):

@@ -25,7 +25,7 @@ from omniwsi.model.omniseg import scale_code
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.augment import Crop, cut, recolor
-from omniwsi.train.data import Patch, Sample, implied, load
+from omniwsi.train.data import Patch, Sample, at_mpp, implied, load
 from omniwsi.train.options import TrainOptions
 
 _STEPS_AHEAD = 4
@@ -86,7 +86,7 @@ _Cells = tuple[tuple[tuple[Sample, ...], ...], ...]
 class Lessons:
     """Samples to draw from, and how."""
 
-    def __init__(self, patches: Sequence[Patch], options: TrainOptions) -> None:
+    def __init__(self, patches: Sequence[Patch], tissues: Sequence[Tissue], options: TrainOptions) -> None:
         """Reads all patches into memory. Raises DataError where there is nothing to learn from."""
         if not patches and options.drawn_share < 1:
             raise DataError(
@@ -94,9 +94,16 @@ class Lessons:
             )
         self._options = options
         self._real = tuple(load(patch) for patch in patches)
-        self._drawn = tuple(drawn_samples(options.drawn_sections, options.seed)) if options.drawn_share else ()
-        others = [other for sample in self._real for other in implied(sample, KIDNEY)] if self._implies(options) else []
+        self._drawn = self._draw(tissues, options)
+        implies = self._implies(options)
+        others = [other for sample in self._real for other in implied(sample, tissues)] if implies else []
         self._cells, self._implied = _cells(self._real), _cells(others)
+
+    @staticmethod
+    def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[Sample, ...]:
+        if not options.drawn_share:
+            return ()
+        return tuple(drawn_samples(options.drawn_sections, options.seed, tissues))
 
     @staticmethod
     def _implies(options: TrainOptions) -> bool:
@@ -158,17 +165,13 @@ def _pick(items: Sequence[Any], generator: Generator) -> Any:
 def drawn_samples(
     sections_a_stain: int, seed: int, tissues: Sequence[Tissue] = KIDNEY, side_um: float = 512
 ) -> Iterator[Sample]:
-    """Every tissue of drawn sections in every stain, as Samples at the tissue's own mpp."""
+    """Every tissue of drawn sections in every stain, as Samples at the tissue's own mpp; what is not drawn is left out."""
+    drawn = {tissue.name: plane for plane, tissue in enumerate(KIDNEY)}
     for stain in STAINS:
         for i in range(sections_a_stain):
             section = draw_section(side_um, side_um, stain, seed * 1000 + i, mpp=0.25, to_the_edge=i % 3 > 0)
-            for tissue in tissues:
-                times = round(tissue.mpp / section.mpp)
-                pixels = _mean_pool(section.pixels_HWC, times).round().astype("uint8")
-                mask = _mean_pool(section.truth_THW[tissue.index, :, :, None], times)[..., 0] > 0.5
-                yield Sample(pixels, mask, np.ones_like(mask), tissue, f"drawn/{stain}/{i}", stain)
-
-
-def _mean_pool(values_HWC: np.ndarray, times: int) -> np.ndarray:
-    height, width, channels = values_HWC.shape
-    return values_HWC.reshape(height // times, times, width // times, times, channels).mean((1, 3))
+            known_HW = np.ones(section.pixels_HWC.shape[:2], bool)
+            for tissue in (tissue for tissue in tissues if tissue.name in drawn):
+                mask_HW = section.truth_THW[drawn[tissue.name]]
+                sample = Sample(section.pixels_HWC, mask_HW, known_HW, tissue, f"drawn/{stain}/{i}", stain)
+                yield at_mpp(sample, section.mpp)

@@ -76,7 +76,7 @@ def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progr
     options.out.mkdir(parents=True, exist_ok=True)
     tissues = tissues_of(options)
     learn, judging = split(options, tissues)
-    lessons = Lessons(learn, options)
+    lessons = Lessons(learn, tissues, options)
     held_out = [load(patch) for patch in judging if patch.mask] if ranks.leads else []
     state = _State(new_model(options), options, ranks)
     state.restore()

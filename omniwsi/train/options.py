@@ -33,6 +33,8 @@ class TrainOptions:
     """The name on the model card."""
     init: str | None = None
     """Weights to start from: a shipped name or a file."""
+    mpps: str = ""
+    """Tissues to be learnt at another pixel size than `init` or the published networks have, as in "ptc=0.5"."""
     crop_px: int = 256
     """Side of the square the network is taught on; it becomes the tile size on the card."""
     held_out: float = 0.25

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from omniwsi.errors import UsageError
@@ -68,7 +68,13 @@ BEST = Recipe(
 RECIPES = {recipe.name: recipe for recipe in (MIDL2022, BEST)}
 
 
-def find_recipe(name: str) -> Recipe:
+def find_recipe(name: str, batch_size: int | None = None, learning_rate: float | None = None) -> Recipe:
+    """By its name; what is None stays as the recipe has it. Raises UsageError."""
     if name not in RECIPES:
         raise UsageError(f"--recipe takes {' or '.join(RECIPES)}, not {name}")
-    return RECIPES[name]
+    recipe = RECIPES[name]
+    return replace(
+        recipe,
+        batch_size=recipe.batch_size if batch_size is None else batch_size,
+        learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
+    )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -484,6 +485,8 @@ def test_figures_on_what_was_taught_are_not_given_in_silence(shared: Path, tmp_p
     assert "judges by what it has not seen" in has_learnt_from(card, data, None, 0)
     assert has_learnt_from(card, data, card.training["held_out"], card.training["seed"]) == ""
     assert has_learnt_from(card, [tmp_path], None, 0) == ""
+    nothing_kept = replace(card, training={**card.training, "held_out": 0.0})
+    assert "has learnt from all of kidney_ki" in has_learnt_from(nothing_kept, data, 0.25, 0)
 
 
 def test_data_check_from_the_command_line(tmp_path: Path) -> None:

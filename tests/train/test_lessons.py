@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from omniwsi.tissues import KIDNEY
+from omniwsi.synthetic import STAINS
+from omniwsi.tissues import KIDNEY, Tissue, with_mpps
 from omniwsi.train.data import read_patches
-from omniwsi.train.lessons import Batch, Lessons
+from omniwsi.train.lessons import Batch, Lessons, drawn_samples
 from omniwsi.train.options import TrainOptions
 from omniwsi.train.recipes import BEST
 
@@ -29,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lessons(data: Path, **changes: object) -> Lessons:
     recipe = replace(BEST, batch_size=5, implied=0.3)
     options = TrainOptions((data,), data, recipe, steps=7, crop_px=32)
-    return Lessons(read_patches(data, KIDNEY), replace(options, **changes))
+    return Lessons(read_patches(data, KIDNEY), KIDNEY, replace(options, **changes))
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -75,3 +76,31 @@ def test_balanced_is_over_tissues_then_stains(data: Path) -> None:
     natural = replace(recipe, balanced=False)
     drawn = [lesson.sample for batch in lessons(data, recipe=natural, steps=4).batches(0) for lesson in batch.lessons]
     assert sum(s.tissue.name == "distal_tubule" for s in drawn) / 400 == pytest.approx(1 / 11, abs=0.06)
+
+
+def test_drawn_sections_at_the_pixel_size_of_each_tissue() -> None:
+    """Asked for at another one, a tissue is drawn at that; what a drawing does not know is left out."""
+    own = Tissue("cast", 6, "Casts", 1.0, "#000000", 10.0)
+    samples = list(drawn_samples(1, 0, (*with_mpps(KIDNEY, "ptc=0.5"), own), side_um=128))
+    assert len(samples) == len(STAINS) * len(KIDNEY)
+    sides = {sample.tissue.name: sample.mask_HW.shape for sample in samples}
+    assert sides == {t.name: (round(128 / t.mpp),) * 2 for t in KIDNEY[:5]} | {"ptc": (256, 256)}
+    fine = [sample for sample in drawn_samples(1, 0, KIDNEY, side_um=128) if sample.tissue.name == "ptc"]
+    coarse = [sample for sample in samples if sample.tissue.name == "ptc"]
+    for a, b in zip(fine, coarse, strict=True):
+        assert (a.mask_HW.reshape(256, 2, 256, 2).mean((1, 3)) > 0.5).mean() == pytest.approx(
+            b.mask_HW.mean(), abs=0.01
+        )
+
+
+def test_what_labels_imply_is_taught_at_the_pixel_size_asked_for(data: Path) -> None:
+    """A label says something of every tissue as coarse or coarser: of capillaries too, once they are."""
+    patches = read_patches(data, KIDNEY)
+    options = TrainOptions((data,), data, replace(BEST, implied=1.0, batch_size=40), steps=1, crop_px=32)
+
+    def taught(mpps: str) -> set[str]:
+        (batch,) = Lessons(patches, with_mpps(KIDNEY, mpps), options).batches(0)
+        return {lesson.sample.tissue.name for lesson in batch.lessons}
+
+    assert "ptc" not in taught("")
+    assert "ptc" in taught("ptc=1")

@@ -310,6 +310,16 @@ def test_tissues_that_cannot_be_added(data: Path, casts: tuple[Path, Tissue], tm
         assert "\n" not in str(caught.value)
 
 
+def test_a_tissue_is_learnt_at_the_pixel_size_asked_for(data: Path, tmp_path: Path) -> None:
+    """It stands on the card, and a network that begins there keeps it; whoever says another one later is refused."""
+    first = train(options(data, tmp_path / "first", steps=1, mpps="ptc=0.5")).weights
+    assert [tissue.mpp for tissue in load_model(first).card.tissues] == [1.0, 1.0, 2.0, 2.0, 1.0, 0.5]
+    second = train(options(data, tmp_path / "second", steps=1, init=str(first), mpps="distal_tubule=2")).weights
+    assert [tissue.mpp for tissue in load_model(second).card.tissues] == [2.0, 1.0, 2.0, 2.0, 1.0, 0.5]
+    with pytest.raises(DataError, match="begun with other options"):
+        train(options(data, tmp_path / "first", steps=2))
+
+
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing to learn from"):
         train(TrainOptions((), tmp_path))
