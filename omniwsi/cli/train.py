@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,6 +15,7 @@ from omniwsi.cli.console import Meter, meter, note, out, table
 from omniwsi.errors import UsageError
 
 if TYPE_CHECKING:
+    from omniwsi.model.card import HeadShape
     from omniwsi.train.loop import Progress
     from omniwsi.train.options import TrainOptions
 
@@ -39,6 +40,11 @@ def train(
     method: Annotated[
         str, typer.Option(help="dynamic, dynamic-scale, or a rival of the papers; omniwsi compare trains them all.")
     ] = "dynamic",
+    head_depth: Annotated[int | None, typer.Option(help="Layers of the head; published are 3.")] = None,
+    head_width: Annotated[int | None, typer.Option(help="Channels between them; published are 8.")] = None,
+    condition: Annotated[
+        str | None, typer.Option(help="What the head depends on: task, image, or both as published.")
+    ] = None,
     name: Annotated[str, typer.Option(help="For the model card.")] = "mine",
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
     add_tissue: Annotated[
@@ -68,6 +74,7 @@ def train(
         recipe=find_recipe(recipe, batch_size, learning_rate),
         steps=steps,
         form=METHODS[method],
+        head=_head(head_depth, head_width, condition),
         name=name,
         init=init,
         mpps=mpp,
@@ -94,6 +101,18 @@ def train(
             rows.add_row(tissue, f"{dice:.3f}")
         out.print(rows)
     out.print(f"weights: {escape(str(result.weights))}")
+
+
+def _head(depth: int | None, width: int | None, condition: str | None) -> HeadShape | None:
+    """None where nothing is asked for."""
+    from omniwsi.model.card import HeadShape
+
+    asked = {"depth": depth, "width": width, "condition": condition}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    try:
+        return HeadShape(**given) if given else None
+    except ValueError as error:
+        raise UsageError(f"--head-depth, --head-width, --condition: {error}") from None
 
 
 def _tell(bar: Meter, stage: str, progress: Progress) -> None:

@@ -49,6 +49,7 @@ def info(
         rows.add_row(tissue["name"], str(tissue["index"]), f"{tissue['mpp']:g}", f"{tissue['min_area_um2']:g}", color)
     for key in ("name", "form", "tile_px", "normalisation", "sha256"):
         out.print(f"{key:<14} {escape(str(card[key]))}")
+    out.print(f"{'head':<14} " + ", ".join(f"{name} {value}" for name, value in card["head"].items()))
     out.print(rows)
     for key in ("training", "figures"):
         out.print(f"[bold]{key}[/]")

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from omniwsi.model.card import Form, ModelCard
-from omniwsi.model.head import HEAD_SIZE, run_heads
+from omniwsi.model.card import ModelCard
+from omniwsi.model.head import head_size, run_heads
 from omniwsi.model.network import Network
 from omniwsi.model.trunk import CODE_CHANNELS, Features, Trunk
 from omniwsi.tissues import Tissue
@@ -31,7 +31,7 @@ class OmniSeg(Network):
     def __init__(self, card: ModelCard) -> None:
         super().__init__(card)
         self.trunk = Trunk()
-        self.controller = nn.Linear(_controller_inputs(card.form, len(card.tissues)), HEAD_SIZE)
+        self.controller = nn.Linear(_controller_inputs(card), head_size(card.head))
 
     def encode(self, x_BCHW: Tensor) -> Features:
         """RGB in [0, 1] with sides that are multiples of 16. Costs everything; the rest is nearly free."""
@@ -44,7 +44,7 @@ class OmniSeg(Network):
         scale_T = torch.tensor([scale_code(tissue.mpp) for tissue in tissues], device=device)
         B = len(features.code_BF)
         heads_BTK = self._write_heads(features.code_BF, tissue_T.expand(B, -1), scale_T.expand(B, -1))
-        return run_heads(features.map_BDHW, heads_BTK.to(features.map_BDHW.dtype))
+        return run_heads(features.map_BDHW, heads_BTK.to(features.map_BDHW.dtype), self.card.head)
 
     def forward(self, x_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor | None = None) -> Tensor:
         """logits_B2HW: image b for tissue index `tissue_B[b]` (and scale code `scale_B[b]` in the trilinear form)."""
@@ -52,7 +52,7 @@ class OmniSeg(Network):
         if scale_B is None:
             scale_B = torch.zeros_like(tissue_B)
         heads_B1K = self._write_heads(features.code_BF, tissue_B[:, None], scale_B[:, None])
-        return run_heads(features.map_BDHW, heads_B1K.to(features.map_BDHW.dtype))[:, 0]
+        return run_heads(features.map_BDHW, heads_B1K.to(features.map_BDHW.dtype), self.card.head)[:, 0]
 
     def _write_heads(self, code_BF: Tensor, tissue_BT: Tensor, scale_BT: Tensor) -> Tensor:
         """The controller: 162 numbers for each tile and tissue, heads_BTK.
@@ -61,17 +61,32 @@ class OmniSeg(Network):
         """
         weight_KI, bias_K = self.controller.weight, self.controller.bias
         if self.card.form == "concat":
-            shared_BK = functional.linear(code_BF, weight_KI[:, :CODE_CHANNELS], bias_K)
-            return shared_BK[:, None] + weight_KI[:, CODE_CHANNELS:].T[tissue_BT]
-        by_codes = weight_KI.view(HEAD_SIZE, CODE_CHANNELS, len(self.card.tissues), len(SCALE_MPPS))
+            return self._by_image(code_BF)[:, None] + self._by_task(tissue_BT)
+        by_codes = weight_KI.view(len(bias_K), CODE_CHANNELS, len(self.card.tissues), len(SCALE_MPPS))
         own_BTFK = by_codes.permute(2, 3, 1, 0)[tissue_BT, scale_BT]
         return torch.einsum("bf,btfk->btk", code_BF, own_BTFK) + bias_K
 
+    def _by_image(self, code_BF: Tensor) -> Tensor:
+        """What the pooled code says, with the bias: [B, K]."""
+        weight_KI, bias_K = self.controller.weight, self.controller.bias
+        if self.card.head.condition == "task":
+            return bias_K.expand(len(code_BF), -1)
+        return functional.linear(code_BF, weight_KI[:, :CODE_CHANNELS], bias_K)
 
-def _controller_inputs(form: Form, tissue_count: int) -> int:
-    if form == "concat":
-        return CODE_CHANNELS + tissue_count
-    return CODE_CHANNELS * tissue_count * len(SCALE_MPPS)
+    def _by_task(self, tissue_BT: Tensor) -> Tensor:
+        """What the task code says: [B, T, K]."""
+        if self.card.head.condition == "image":
+            return self.controller.weight.new_zeros(*tissue_BT.shape, 1)
+        return self.controller.weight[:, -len(self.card.tissues) :].T[tissue_BT]
+
+
+def _controller_inputs(card: ModelCard) -> int:
+    """Of concat the pooled code comes first, then the task code."""
+    count = len(card.tissues)
+    if card.form == "concat":
+        image, task = card.head.condition != "task", card.head.condition != "image"
+        return CODE_CHANNELS * image + count * task
+    return CODE_CHANNELS * count * len(SCALE_MPPS)
 
 
 def scale_code(mpp: float) -> int:

@@ -23,19 +23,19 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from omniwsi.model.card import ModelCard
-from omniwsi.model.head import WIDTHS
+from omniwsi.model.card import HeadShape, ModelCard
+from omniwsi.model.head import widths
 from omniwsi.model.network import Network
 from omniwsi.model.trunk import DECODER_CHANNELS, ENCODER_CHANNELS, Deep, Features, Trunk
 from omniwsi.tissues import Tissue
 
 
-def static_head(channels_out: int) -> nn.Sequential:
+def static_head(shape: HeadShape, channels_out: int = 2) -> nn.Sequential:
     """As deep and wide as the dynamic head, with weights of its own."""
     layers: list[nn.Module] = []
-    for into, out in pairwise(WIDTHS[:-1]):
+    for into, out in pairwise(widths(shape)[:-1]):
         layers += [nn.Conv2d(into, out, 1), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Conv2d(WIDTHS[-2], channels_out, 1))
+    return nn.Sequential(*layers, nn.Conv2d(widths(shape)[-2], channels_out, 1))
 
 
 class _Rival(Network):
@@ -63,7 +63,7 @@ class MultiNets(_Rival):
     def __init__(self, card: ModelCard) -> None:
         super().__init__(card)
         self.trunks = nn.ModuleList(Trunk() for _ in card.tissues)
-        self.heads = nn.ModuleList(static_head(2) for _ in card.tissues)
+        self.heads = nn.ModuleList(static_head(card.head) for _ in card.tissues)
 
     def encode(self, x_BCHW: Tensor) -> Tensor:
         """Nothing is shared."""
@@ -78,7 +78,7 @@ class MultiHead(_Rival):
         super().__init__(card)
         self.trunk = Trunk()
         self.decoders = nn.ModuleList(_without_encoder(Trunk()) for _ in card.tissues)
-        self.heads = nn.ModuleList(static_head(2) for _ in card.tissues)
+        self.heads = nn.ModuleList(static_head(card.head) for _ in card.tissues)
         del self.trunk.decoder, self.trunk.project
 
     def encode(self, x_BCHW: Tensor) -> Deep:
@@ -99,7 +99,7 @@ class _OneHead(_Rival):
     def __init__(self, card: ModelCard, channels_out: int) -> None:
         super().__init__(card)
         self.trunk = Trunk()
-        self.head = static_head(channels_out)
+        self.head = static_head(card.head, channels_out)
 
     def encode(self, x_BCHW: Tensor) -> Tensor:
         """scores_BDHW"""
@@ -141,7 +141,7 @@ class CondInput(_Rival):
     def __init__(self, card: ModelCard) -> None:
         super().__init__(card)
         self.trunk = Trunk(3 + len(card.tissues))
-        self.head = static_head(2)
+        self.head = static_head(card.head)
 
     def encode(self, x_BCHW: Tensor) -> Tensor:
         """Nothing is shared: the tissue is part of the picture."""
@@ -157,7 +157,7 @@ class CondDec(_Rival):
     def __init__(self, card: ModelCard) -> None:
         super().__init__(card)
         self.trunk = Trunk()
-        self.head = static_head(2)
+        self.head = static_head(card.head)
         channels = (ENCODER_CHANNELS[-1], *DECODER_CHANNELS[:-1])
         self.mixers = nn.ModuleList(nn.Conv2d(width + len(card.tissues), width, 1) for width in channels)
 

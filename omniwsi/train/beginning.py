@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from omniwsi.errors import UsageError
-from omniwsi.model.card import ModelCard
+from omniwsi.model.card import HeadShape, ModelCard
 from omniwsi.model.checkpoint import find_weights, load_model, read_card, sha256_of
 from omniwsi.model.forms import build
-from omniwsi.model.head import BIAS_COUNTS, HEAD_SIZE, SHAPES, WEIGHT_COUNTS
+from omniwsi.model.head import head_size, weight_shapes
 from omniwsi.model.network import Network
 from omniwsi.model.omniseg import OmniSeg
 from omniwsi.model.trunk import CODE_CHANNELS
@@ -36,18 +36,20 @@ def tissues_of(options: TrainOptions) -> tuple[Tissue, ...]:
 def new_model(options: TrainOptions) -> Network:
     """By the seed, or from the weights of `options.init`, with room for a tissue that is added."""
     tissues = tissues_of(options)
+    initial = load_model(options.init) if options.init else None
     card = ModelCard(
         options.name,
         options.form,
         tissues,
         options.crop_px,
+        options.head or (initial.card.head if initial else HeadShape()),
         training=_training_card(options, tissues),
         limits=LIMITS,
     )
     torch.manual_seed(options.seed)
     model = build(card)
-    if options.init:
-        _go_on_from(load_model(options.init), model)
+    if initial:
+        _go_on_from(initial, model)
     elif options.recipe.fresh_heads and isinstance(model, OmniSeg):
         start_heads_apart(model)
     return model
@@ -56,12 +58,20 @@ def new_model(options: TrainOptions) -> Network:
 def _go_on_from(initial: Network, model: Network) -> None:
     if initial.card.form != model.card.form:
         raise UsageError(f"{initial.card.name} is {initial.card.form}; go on from it with the same --method")
+    if initial.card.head != model.card.head:
+        shape = initial.card.head
+        raise UsageError(
+            f"{initial.card.name} has heads of {shape.depth} layers of {shape.width} channels that depend on "
+            f"{shape.condition}; leave --head-depth, --head-width and --condition away"
+        )
     if len(initial.card.tissues) == len(model.card.tissues):
         model.load_state_dict(initial.state_dict())
-    elif isinstance(model, OmniSeg):
+    elif isinstance(model, OmniSeg) and model.card.head.condition != "image":
         _widen(initial, model)
     else:
-        raise UsageError(f"a tissue can be added to the dynamic head alone, not to {model.card.form}")
+        raise UsageError(
+            f"a tissue can be added to the dynamic head that is told of tissues alone, not to {initial.card.name}"
+        )
 
 
 def _widen(initial: Network, model: OmniSeg) -> None:
@@ -76,7 +86,7 @@ def _widen(initial: Network, model: OmniSeg) -> None:
     else:
         count = len(initial.card.tissues)
         by_code, old_by_code = (
-            weight.view(HEAD_SIZE, CODE_CHANNELS, n, -1) for weight, n in ((new_KI, count + 1), (old_KI, count))
+            weight.view(len(weight), CODE_CHANNELS, n, -1) for weight, n in ((new_KI, count + 1), (old_KI, count))
         )
         by_code[:, :, :count] = old_by_code
     model.load_state_dict(state | {"controller.weight": new_KI})
@@ -86,9 +96,9 @@ def columns_of(model: OmniSeg, index: int) -> Tensor:
     """1 where the controller's weights speak of this tissue alone, 0 elsewhere: [K, I]."""
     own_KI = torch.zeros_like(model.controller.weight)
     if model.card.form == "concat":
-        own_KI[:, CODE_CHANNELS + index] = 1
+        own_KI[:, index - len(model.card.tissues)] = 1
     else:
-        own_KI.view(HEAD_SIZE, CODE_CHANNELS, len(model.card.tissues), -1)[:, :, index] = 1
+        own_KI.view(len(own_KI), CODE_CHANNELS, len(model.card.tissues), -1)[:, :, index] = 1
     return own_KI
 
 
@@ -133,18 +143,20 @@ def start_heads_apart(model: OmniSeg) -> None:
     and never learn. Here the task code's columns are the weights of ordinary 1x1 layers, hidden biases are positive, and the
     columns of the pooled code are a tenth of their usual size.
     """
-    weight_KI = model.controller.weight
-    heads = torch.zeros(len(model.card.tissues), HEAD_SIZE)
+    weight_KI, shapes = model.controller.weight, weight_shapes(model.card.head)
+    heads = torch.zeros(len(model.card.tissues), head_size(model.card.head))
     start = 0
-    for (_, into), count in zip(SHAPES, WEIGHT_COUNTS, strict=True):
-        heads[:, start : start + count] = torch.randn(len(heads), count) * math.sqrt(2 / into)
-        start += count
-    heads[:, start : start + sum(BIAS_COUNTS[:-1])] = 0.2
+    for out, into in shapes:
+        heads[:, start : start + out * into] = torch.randn(len(heads), out * into) * math.sqrt(2 / into)
+        start += out * into
+    heads[:, start : start + sum(out for out, _ in shapes[:-1])] = 0.2
     with torch.no_grad():
         model.controller.bias.zero_()
         weight_KI.mul_(0.1)
-        if model.card.form == "concat":
-            weight_KI[:, CODE_CHANNELS:] = heads.T
+        if model.card.head.condition == "image":  # one head for all: the first tissue's
+            model.controller.bias.copy_(heads[0])
+        elif model.card.form == "concat":
+            weight_KI[:, -len(heads) :] = heads.T
         else:  # the code is multiplied in: the head is written by its mean, which is near 0.4 when training starts
-            per_tissue = weight_KI.view(HEAD_SIZE, CODE_CHANNELS, len(heads), -1)
+            per_tissue = weight_KI.view(len(weight_KI), CODE_CHANNELS, len(heads), -1)
             per_tissue += heads.T[:, None, :, None] / (0.4 * CODE_CHANNELS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omniwsi.errors import UsageError
-from omniwsi.model.card import FORMS, Form
+from omniwsi.model.card import FORMS, Form, HeadShape
 from omniwsi.model.trunk import STRIDE_PX
 from omniwsi.tissues import Tissue
 from omniwsi.train.recipes import BEST, Recipe
@@ -33,6 +33,8 @@ class TrainOptions:
     """The name on the model card."""
     init: str | None = None
     """Weights to start from: a shipped name or a file."""
+    head: HeadShape | None = None
+    """None: as `init` has it, or as published."""
     mpps: str = ""
     """Tissues to be learnt at another pixel size than `init` or the published networks have, as in "ptc=0.5"."""
     crop_px: int = 256
@@ -61,6 +63,8 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.recipe.batch_size < 1:
             raise UsageError("--steps and --batch-size are at least 1")
+        if self.head and self.head.condition != "both" and self.form != "concat":
+            raise UsageError("--condition is for --method dynamic; no other can leave away a code")
         if self.add_tissue and not self.init:
             raise UsageError("--add-tissue needs the weights it is added to, as in --init renal6")
         if self.add_tissue and self.drawn_share:

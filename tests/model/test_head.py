@@ -1,40 +1,67 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pytest
 import torch
 
-from omniwsi.model.head import HEAD_SIZE, run_heads
+from omniwsi.errors import WeightsError
+from omniwsi.model.card import HeadShape, ModelCard
+from omniwsi.model.head import PUBLISHED, head_size, run_heads
+from omniwsi.tissues import KIDNEY
+
+SHAPES = [PUBLISHED, HeadShape(depth=1), HeadShape(depth=2), HeadShape(depth=4, width=5), HeadShape(width=16)]
 
 
-def slow_head(map_DHW: torch.Tensor, head_K: torch.Tensor) -> torch.Tensor:
+def slow_head(map_DHW: torch.Tensor, head_K: torch.Tensor, shape: HeadShape) -> torch.Tensor:
     """One tile, one tissue, one layer after another, as the papers draw it."""
     numbers = head_K.tolist()
-    weights, biases = numbers[:144], numbers[144:]
-    layers = [
-        (torch.tensor(weights[:64]).view(8, 8), torch.tensor(biases[:8])),
-        (torch.tensor(weights[64:128]).view(8, 8), torch.tensor(biases[8:16])),
-        (torch.tensor(weights[128:]).view(2, 8), torch.tensor(biases[16:])),
-    ]
+    channels = [8] + [shape.width] * (shape.depth - 1) + [2]
+    layers = []
+    for into, out in pairwise(channels):
+        layers.append(torch.tensor(numbers[: into * out]).view(out, into))
+        numbers = numbers[into * out :]
     x = map_DHW
-    for i, (weight, bias) in enumerate(layers):
+    for i, weight in enumerate(layers):
+        bias, numbers = torch.tensor(numbers[: len(weight)]), numbers[len(weight) :]
         x = torch.einsum("oi,ihw->ohw", weight, x) + bias[:, None, None]
-        x = x.relu() if i < 2 else x
+        x = x.relu() if i < len(layers) - 1 else x
+    assert not numbers
     return x
 
 
-def test_all_heads_at_once_equal_one_after_another() -> None:
-    assert HEAD_SIZE == 162
+def test_the_published_head_is_162_numbers() -> None:
+    assert head_size(PUBLISHED) == 162
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_all_heads_at_once_equal_one_after_another(shape: HeadShape) -> None:
     generator = torch.Generator().manual_seed(0)
     map_BDHW = torch.randn(3, 8, 6, 10, generator=generator)
-    heads_BTK = torch.randn(3, 5, HEAD_SIZE, generator=generator)
-    logits = run_heads(map_BDHW, heads_BTK)
+    heads_BTK = torch.randn(3, 5, head_size(shape), generator=generator)
+    logits = run_heads(map_BDHW, heads_BTK, shape)
     assert logits.shape == (3, 5, 2, 6, 10)
     for b in range(3):
         for t in range(5):
-            torch.testing.assert_close(logits[b, t], slow_head(map_BDHW[b], heads_BTK[b, t]), rtol=1e-4, atol=1e-4)
+            expected = slow_head(map_BDHW[b], heads_BTK[b, t], shape)
+            torch.testing.assert_close(logits[b, t], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_map_may_be_channels_last() -> None:
-    map_BDHW, heads = torch.randn(2, 8, 6, 10), torch.randn(2, 3, HEAD_SIZE)
+    map_BDHW, heads = torch.randn(2, 8, 6, 10), torch.randn(2, 3, head_size(PUBLISHED))
     torch.testing.assert_close(
         run_heads(map_BDHW.contiguous(memory_format=torch.channels_last), heads), run_heads(map_BDHW, heads)
     )
+
+
+@pytest.mark.parametrize("wrong", [{"depth": 0}, {"depth": 9}, {"width": 0}, {"condition": "scale"}])
+def test_heads_that_there_are_not(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="a head "):
+        HeadShape(**wrong)
+    text = ModelCard("a", "concat", KIDNEY, 64).to_json()
+    name, value = next(iter(wrong.items()))
+    before = getattr(PUBLISHED, name)
+    spoilt = text.replace(f'"{name}": {before!r}'.replace("'", '"'), f'"{name}": {value!r}'.replace("'", '"'))
+    assert spoilt != text
+    with pytest.raises(WeightsError, match="a head "):
+        ModelCard.from_json(spoilt)

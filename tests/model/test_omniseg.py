@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from omniwsi.errors import WeightsError
+from omniwsi.model.card import Condition, HeadShape, ModelCard
 from omniwsi.model.checkpoint import import_published
 from omniwsi.model.omniseg import SCALE_MPPS, OmniSeg, scale_code
-from omniwsi.model.trunk import CODE_CHANNELS, MAP_CHANNELS
+from omniwsi.model.trunk import CODE_CHANNELS, MAP_CHANNELS, Features
 from omniwsi.tissues import KIDNEY
 
 from .conftest import PARAMETERS, VERSIONS
@@ -81,3 +83,23 @@ def test_the_trunk_runs_once_however_many_tissues(model: OmniSeg) -> None:
 def test_sides_that_are_no_multiple_of_16(model: OmniSeg) -> None:
     with pytest.raises(AssertionError):
         model.encode(torch.rand(1, 3, 40, 32))
+
+
+@pytest.mark.parametrize("condition", ["both", "task", "image"])
+def test_a_head_depends_on_what_the_controller_is_told(condition: Condition) -> None:
+    """Head of a tissue the same on every image, or of an image the same for every tissue, or neither."""
+    torch.manual_seed(0)
+    network = OmniSeg(ModelCard("a", "concat", KIDNEY, 32, HeadShape(depth=2, width=4, condition=condition)))
+    inputs = {"both": CODE_CHANNELS + 6, "task": 6, "image": CODE_CHANNELS}[condition]
+    assert network.controller.weight.shape == (8 * 4 + 4 + 4 * 2 + 2, inputs)
+    with torch.inference_mode():
+        features = network.encode(torch.rand(2, 3, 32, 32))
+        same_map = Features(features.map_BDHW[:1].expand(2, -1, -1, -1), features.code_BF)
+        logits_BT2HW = network.decode(same_map, KIDNEY)
+    assert torch.equal(logits_BT2HW[0], logits_BT2HW[1]) == (condition == "task")
+    assert torch.equal(logits_BT2HW[:, 0], logits_BT2HW[:, 1]) == (condition == "image")
+
+
+def test_only_concat_can_leave_a_code_away() -> None:
+    with pytest.raises(WeightsError, match="only concat can leave away a code"):
+        ModelCard("a", "trilinear", KIDNEY, 32, HeadShape(condition="task"))

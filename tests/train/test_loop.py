@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from omniwsi.errors import DataError, UsageError
-from omniwsi.model.card import Form, ModelCard
+from omniwsi.model.card import Form, HeadShape, ModelCard
 from omniwsi.model.checkpoint import load_model, sha256_of
 from omniwsi.model.omniseg import OmniSeg, scale_code
 from omniwsi.synthetic import draw_section
@@ -318,6 +318,23 @@ def test_a_tissue_is_learnt_at_the_pixel_size_asked_for(data: Path, tmp_path: Pa
     assert [tissue.mpp for tissue in load_model(second).card.tissues] == [2.0, 1.0, 2.0, 2.0, 1.0, 0.5]
     with pytest.raises(DataError, match="begun with other options"):
         train(options(data, tmp_path / "first", steps=2))
+
+
+def test_heads_of_another_shape(data: Path, tmp_path: Path) -> None:
+    """DoDNet's ablations: they stand on the card, and who goes on from there gets them without asking."""
+    shape = HeadShape(depth=2, width=4, condition="task")
+    first = train(options(data, tmp_path / "first", steps=1, head=shape)).weights
+    assert load_model(first).card.head == shape
+    second = train(options(data, tmp_path / "second", steps=1, init=str(first))).weights
+    assert load_model(second).card.head == shape
+    with pytest.raises(UsageError, match="heads of 2 layers of 4 channels that depend on task"):
+        train(options(data, tmp_path / "x", init=str(first), head=HeadShape()))
+    by_image = train(options(data, tmp_path / "image", steps=1, head=HeadShape(condition="image"))).weights
+    tissue = replace(KIDNEY[0], name="cast")
+    with pytest.raises(UsageError, match="a tissue can be added to the dynamic head that is told of tissues alone"):
+        new_model(options(data, tmp_path / "x", init=str(by_image), add_tissue=tissue))
+    with pytest.raises(UsageError, match="--condition is for --method dynamic"):
+        options(data, tmp_path, head=HeadShape(condition="image"), form="trilinear")
 
 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
