@@ -38,6 +38,7 @@ HOMES = {
     "filelock": {"run"},
     "skimage": {"slide"},
     "yaml": {"train"},
+    "tensorboard": {"train"},
 }
 DOCTOR = PACKAGE / "cli" / "doctor.py"
 """The one that examines every dependency."""

@@ -12,7 +12,7 @@ from omniwsi.cli.console import meter, note, out, table
 from omniwsi.errors import UsageError
 
 if TYPE_CHECKING:
-    from omniwsi.train.loop import Progress
+    from omniwsi.train.log import Progress
 
 
 def compare(

@@ -16,7 +16,7 @@ from omniwsi.errors import UsageError
 
 if TYPE_CHECKING:
     from omniwsi.model.card import HeadShape
-    from omniwsi.train.loop import Progress
+    from omniwsi.train.log import Progress
     from omniwsi.train.options import TrainOptions
 
 
@@ -56,6 +56,7 @@ def train(
         int | None, typer.Option(help="Cross-validate: so many trainings, each patch judged once.")
     ] = None,
     drawn: Annotated[float, typer.Option(help="Share of each batch from drawn sections.")] = 0.0,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write a log for TensorBoard too.")] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same weights on a CPU.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
 ) -> None:
@@ -86,6 +87,7 @@ def train(
         drawn_share=drawn,
         seed=seed,
         device=best_device() if device == "auto" else device,
+        tensorboard=tensorboard,
         command=shlex.join(["omniwsi", *sys.argv[1:]]),
     )
     if folds is not None:

@@ -22,7 +22,8 @@ from omniwsi.model.network import Network
 from omniwsi.model.predictor import Predictor
 from omniwsi.train.data import load, read_split
 from omniwsi.train.evaluate import Summary, judge, summarise
-from omniwsi.train.loop import Progress, train
+from omniwsi.train.log import Progress
+from omniwsi.train.loop import train
 from omniwsi.train.options import METHODS, TrainOptions
 from omniwsi.train.report import table_row
 

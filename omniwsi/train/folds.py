@@ -12,7 +12,8 @@ from omniwsi.model.predictor import Predictor
 from omniwsi.train.beginning import tissues_of
 from omniwsi.train.data import load
 from omniwsi.train.evaluate import Score, Summary, judge, summarise
-from omniwsi.train.loop import Progress, split, train
+from omniwsi.train.log import Progress
+from omniwsi.train.loop import split, train
 from omniwsi.train.options import TrainOptions
 from omniwsi.train.report import write_report
 

@@ -7,7 +7,6 @@ some of those patches, and `lessons.json` with how often what was taught.
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import math
@@ -15,7 +14,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
@@ -34,6 +33,7 @@ from omniwsi.train.beginning import columns_of, new_model, tissues_of
 from omniwsi.train.data import Patch, Sample, load, read_fold, read_split
 from omniwsi.train.evaluate import find, means, score
 from omniwsi.train.lessons import Batch, Lessons
+from omniwsi.train.log import Log, Progress
 from omniwsi.train.losses import LOSSES
 from omniwsi.train.options import TrainOptions
 from omniwsi.train.ranks import Ranks
@@ -42,20 +42,9 @@ from omniwsi.train.sheet import Cell, sheet
 
 logger = logging.getLogger(__name__)
 
+JUDGED = "judged.jpg"
 SHOWN_A_TISSUE = 6
-"""Held-out patches on `judged.jpg`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Told every `log_every` steps."""
-
-    step: int
-    steps: int
-    loss: float
-    seconds_a_step: float
-    dice: dict[str, float] = field(default_factory=dict)
-    """Mean foreground Dice by tissue on the held-out patches, whenever they were judged."""
+"""Held-out patches on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +70,7 @@ def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progr
     state = _State(new_model(options), options, ranks)
     state.restore()
     try:
-        for progress in _steps(state, lessons, held_out):
-            if ranks.leads:
-                _log(options.out / "log.csv", progress, tissues)
-                tell(progress)
+        _learn(state, lessons, held_out, tissues, tell)
     except BaseException:
         state.save()
         raise
@@ -104,6 +90,26 @@ def split(options: TrainOptions, tissues: Sequence[Tissue]) -> tuple[list[Patch]
         return sides
     learn, judging = ([patch for patch in side if patch.tissue.name == added.name] for side in sides)
     return learn, judging
+
+
+def _learn(
+    state: _State,
+    lessons: Lessons,
+    held_out: Sequence[Sample],
+    tissues: Sequence[Tissue],
+    tell: Callable[[Progress], None],
+) -> None:
+    """To the last step; the leader keeps a log and tells."""
+    if not state.ranks.leads:
+        for _ in _steps(state, lessons, held_out):
+            pass
+        return
+    with Log(state.options.out, tissues, state.step, state.options.tensorboard) as log:
+        for progress in _steps(state, lessons, held_out):
+            log.add(progress)
+            if progress.dice:
+                log.show(state.options.out / JUDGED, progress.step)
+            tell(progress)
 
 
 def _steps(state: _State, lessons: Lessons, held_out: Sequence[Sample]) -> Iterator[Progress]:
@@ -218,7 +224,7 @@ class _State:
         scores = means(judged)
         self._keep(scores)
         if cells:
-            sheet(cells).save(self.options.out / "judged.jpg", quality=90)
+            sheet(cells).save(self.options.out / JUDGED, quality=90)
         return scores
 
     def _keep(self, scores: dict[str, float]) -> None:
@@ -275,7 +281,7 @@ def _cure(error: RuntimeError, part: Batch, options: TrainOptions) -> Exception:
 def _resume_key(options: TrainOptions) -> str:
     """What may not change between a stop and going on: everything that shapes the lessons but their number."""
     same = asdict(options)
-    for free in ("out", "steps", "device", "command", "judge_every", "log_every", "accumulate"):
+    for free in ("out", "steps", "device", "command", "judge_every", "log_every", "accumulate", "tensorboard"):
         del same[free]
     recipe = options.recipe
     same["recipe"] = recipe.name, recipe.batch_size, recipe.learning_rate
@@ -316,14 +322,3 @@ def _forward(model: Network, batch: Batch, device: str, precision: Precision) ->
     }
     x_BCHW = batch.pixels_BCHW.to(device, torch.bfloat16).contiguous(memory_format=torch.channels_last)
     return functional_call(model, rounded, (x_BCHW, tissue_B, scale_B)).float()
-
-
-def _log(path: Path, progress: Progress, tissues: Sequence[Tissue]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        names = [tissue.name for tissue in tissues]
-        if new:
-            writer.writerow(["step", "loss", "seconds_a_step", *names])
-        dice = [f"{progress.dice[name]:.4f}" if name in progress.dice else "" for name in names]
-        writer.writerow([progress.step, f"{progress.loss:.5f}", f"{progress.seconds_a_step:.3f}", *dice])

@@ -59,6 +59,8 @@ class TrainOptions:
     """How it was called, for the model card."""
     judge_every: int = 500
     log_every: int = 20
+    tensorboard: bool = False
+    """Write `tensorboard/` too."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.recipe.batch_size < 1:

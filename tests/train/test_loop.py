@@ -21,7 +21,8 @@ from omniwsi.synthetic import draw_section
 from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.beginning import new_model, start_heads_apart
 from omniwsi.train.data import read_tissue
-from omniwsi.train.loop import Progress, train
+from omniwsi.train.log import Progress
+from omniwsi.train.loop import train
 from omniwsi.train.options import METHODS, TrainOptions
 from omniwsi.train.recipes import BEST, MIDL2022, Recipe
 
@@ -335,6 +336,37 @@ def test_heads_of_another_shape(data: Path, tmp_path: Path) -> None:
         new_model(options(data, tmp_path / "x", init=str(by_image), add_tissue=tissue))
     with pytest.raises(UsageError, match="--condition is for --method dynamic"):
         options(data, tmp_path, head=HeadShape(condition="image"), form="trilinear")
+
+
+def test_tensorboard_reads_what_was_logged(data: Path, tmp_path: Path) -> None:
+    """Stopped and gone on: every step once, as in the table."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    asked = options(data, tmp_path, tensorboard=True)
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, stop)
+    train(asked)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["loss"]) for row in rows] == pytest.approx([e.value for e in events.Scalars("loss")], abs=1e-5)
+    assert [event.step for event in events.Scalars("Dice/proximal_tubule")] == [3]
+    assert [event.step for event in events.Images("judged")] == [3]
+
+
+def test_a_log_of_steps_that_are_done_again_is_taken_back(data: Path, tmp_path: Path) -> None:
+    """Killed between two savings: the table has every step once."""
+    train(options(data, tmp_path, steps=3))
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("4,1.0,1.0\n5,1.0,1.0\n")
+    train(options(data, tmp_path))
+    with (tmp_path / "log.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
