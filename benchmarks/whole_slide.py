@@ -9,10 +9,7 @@ memory of the process, tiles, seconds by stage; then what the validators say of 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -21,6 +18,7 @@ import shapely
 import zarr
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
+from timing import timed
 
 from omniwsi.run import CONTOURS, PYRAMID, folder_name
 
@@ -35,16 +33,6 @@ def main(out: Path, slides: list[Path], options: list[str]) -> None:
         print(f"\n{slide.name}")
         for verdict in verdicts(out / folder_name(slide.name)):
             print(f"- {verdict}", flush=True)
-
-
-def timed(command: list[str]) -> tuple[float, int]:
-    """Wall seconds and peak resident bytes of a command that must end well."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - began, usage.ru_maxrss * 1024
 
 
 def cost(slide: Path, folder: Path, seconds: float, peak_bytes: int) -> str:
