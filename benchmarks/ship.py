@@ -14,7 +14,6 @@ from pathlib import Path
 
 from omniwsi.model.checkpoint import load_model, save_model, sha256_of, weights_folder
 from omniwsi.model.predictor import Predictor
-from omniwsi.tissues import KIDNEY
 from omniwsi.train.data import load, read_split
 from omniwsi.train.evaluate import Summary, judge, summarise
 from omniwsi.train.report import markdown
@@ -30,8 +29,6 @@ LIMITS = (
     "For research. Not for diagnosis: look at the contours before you trust a number. Taught on a few dozen labelled patches "
     "a tissue from few laboratories: distal tubules, vessels and peritubular capillaries are found, but roughly."
 )
-
-
 NOTES = (
     "The last of four trainings, each from the weights of the one before (init): 1,200 steps by the published loss, 1,300 of the "
     "best recipe, 1,500 of it on squares of 128 px, then this. The same patches were held out of all; some schedules were shortened "
@@ -45,7 +42,7 @@ def main(trained: Path, kidney_ki: Path) -> None:
     target = weights_folder() / f"{model.card.name}.safetensors"
     save_model(model, target, half=True)
     training = model.card.training
-    patches = read_split([kidney_ki], KIDNEY, training["held_out"], training["seed"])[1]
+    patches = read_split([kidney_ki], model.card.tissues, training["held_out"], training["seed"])[1]
     scores = list(judge(Predictor(load_model(target), "cpu", "float32"), map(load, patches)))
     summaries = summarise(scores)
     training = dict(training) | {"licences": LICENCES, "notes": NOTES}

@@ -80,16 +80,17 @@ def walk(
 
 
 def patches_table(predictor: Predictor, folder: Path) -> None:
-    _, judging = split_by_source(read_patches(folder, KIDNEY), 0.25)
+    tissues = predictor.card.tissues
+    _, judging = split_by_source(read_patches(folder, tissues), 0.25)
     samples = [load(patch) for patch in judging]
     print(f"\nForeground Dice on {len(samples)} held-out patches of 256 px\n")
-    head("tile px", *(tissue.name for tissue in KIDNEY), "mean")
+    head("tile px", *(tissue.name for tissue in tissues), "mean")
     for tile_px in PATCH_TILES_PX:
         scores: dict[str, list[float]] = {}
         for sample in samples:
             probs_THW, _ = walk(predictor, sample.pixels_HWC, [sample.tissue], tile_px, tile_px // 4, ramp)
             scores.setdefault(sample.tissue.name, []).append(dice(probs_THW[0] >= 0.5, sample.mask_HW))
-        means = [float(np.mean(scores[tissue.name])) for tissue in KIDNEY]
+        means = [float(np.mean(scores[tissue.name])) for tissue in tissues]
         row(tile_px, *(f"{mean:.3f}" for mean in means), f"{np.mean(means):.3f}")
 
 
