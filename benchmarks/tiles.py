@@ -120,7 +120,7 @@ def slide_table(predictor: Predictor, path: Path) -> None:
     )
     head("mpp", "blending", "overlap px", "tiles", "mean difference", "decided otherwise", "step at seams / elsewhere")
     with open_slide(path) as slide:
-        for sweep in sweeps(KIDNEY):
+        for sweep in sweeps(predictor.card.tissues):
             if sweep.mpp < 1:
                 continue
             whole = Grid.over(slide.info.size, slide.info.mpp, sweep.mpp, tile_px, 0)

@@ -277,8 +277,8 @@ def test_a_signal_stops_it_and_the_same_command_goes_on(
     assert json.loads(manifest.read_text())["status"] == "done"
 
 
-def test_info(slide: Path, edge: Path, tmp_path: Path) -> None:
-    facts = json.loads(omniwsi("info", slide, "--json").stdout)
+def test_info(slide: Path, weights: Path, edge: Path, tmp_path: Path) -> None:
+    facts = json.loads(omniwsi("info", slide, "--weights", weights, "--json").stdout)
     assert facts["size_px"] == [1200, 900]
     assert facts["mpp"] == pytest.approx([0.5, 0.5])
     assert facts["mpp_source"] == "TIFF resolution"
