@@ -67,7 +67,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x_BDHW: Tensor) -> Tensor:
         y_BDHW = self.conv1(norm_relu(self.norm1, x_BDHW))
         y_BDHW = self.conv2(norm_relu(self.norm2, y_BDHW))
-        return y_BDHW + self.shortcut(x_BDHW)
+        return y_BDHW.add_(self.shortcut(x_BDHW))  # in place: nothing is allocated, nothing else reads it
 
 
 class NormReLUConv1x1(nn.Module):
@@ -123,6 +123,6 @@ class Trunk(nn.Module):
         for step, (block, skip) in enumerate(zip(self.decoder, reversed(deep.skips), strict=True)):
             if mix is not None:
                 y_BDHW = mix(step, y_BDHW)
-            y_BDHW = block(functional.interpolate(y_BDHW, scale_factor=2, mode="nearest") + skip)
+            y_BDHW = block(functional.interpolate(y_BDHW, scale_factor=2, mode="nearest").add_(skip))
         map_BDHW: Tensor = self.project(y_BDHW)
         return map_BDHW
