@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import ndimage
 
-from omniwsi.tissues import KIDNEY
+from omniwsi.tissues import KIDNEY, Tissue
 
 Stain = Literal["he", "pas", "silver", "trichrome"]
 STAINS: tuple[Stain, ...] = get_args(Stain)
@@ -44,6 +44,10 @@ class Drawing:
     truth_THW: np.ndarray
     """bool, one plane a tissue of KIDNEY"""
     mpp: float
+
+    def truth_of(self, tissue: Tissue) -> np.ndarray | None:
+        """bool [H, W], by the tissue's name; None where it is none of those that are drawn."""
+        return next((plane for plane, own in zip(self.truth_THW, KIDNEY, strict=True) if own.name == tissue.name), None)
 
 
 def draw_section(

@@ -40,7 +40,8 @@ def demo(
         )
     rows = table("Tissue", "Objects", "Dice against the truth", title="[bold]a drawn slide[/]")
     for item in result.segmented.found:
-        rows.add_row(item.tissue.label, f"{item.objects:,}", f"{result.dice[item.tissue.name]:.3f}")
+        dice = result.dice.get(item.tissue.name)
+        rows.add_row(item.tissue.label, f"{item.objects:,}", "not drawn" if dice is None else f"{dice:.3f}")
     out.print(rows)
     out.print(
         f"done in {duration(result.seconds)}; drawings are easier than kidneys, so these figures say only that all works"

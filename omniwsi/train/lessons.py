@@ -166,12 +166,11 @@ def drawn_samples(
     sections_a_stain: int, seed: int, tissues: Sequence[Tissue] = KIDNEY, side_um: float = 512
 ) -> Iterator[Sample]:
     """Every tissue of drawn sections in every stain, as Samples at the tissue's own mpp; what is not drawn is left out."""
-    drawn = {tissue.name: plane for plane, tissue in enumerate(KIDNEY)}
     for stain in STAINS:
         for i in range(sections_a_stain):
             section = draw_section(side_um, side_um, stain, seed * 1000 + i, mpp=0.25, to_the_edge=i % 3 > 0)
             known_HW = np.ones(section.pixels_HWC.shape[:2], bool)
-            for tissue in (tissue for tissue in tissues if tissue.name in drawn):
-                mask_HW = section.truth_THW[drawn[tissue.name]]
-                sample = Sample(section.pixels_HWC, mask_HW, known_HW, tissue, f"drawn/{stain}/{i}", stain)
-                yield at_mpp(sample, section.mpp)
+            for tissue in tissues:
+                if (mask_HW := section.truth_of(tissue)) is not None:
+                    sample = Sample(section.pixels_HWC, mask_HW, known_HW, tissue, f"drawn/{stain}/{i}", stain)
+                    yield at_mpp(sample, section.mpp)
