@@ -26,7 +26,6 @@ import numpy as np
 from timing import timed
 
 import omniwsi
-from omniwsi.geometry import Box
 from omniwsi.grid import Grid
 from omniwsi.model.predictor import Predictor
 from omniwsi.run import PYRAMID, folder_name
@@ -125,7 +124,7 @@ def by_monai(slide: Path, out: Path) -> None:
     network = omniwsi.load_model()
     with omniwsi.open_slide(slide) as opened:
         grid = Grid.over(opened.info.size, opened.info.mpp, MPP, TILE_PX, OVERLAP_PX)
-        pixels_HWC = opened.read(Box(0, 0, *grid.size), grid.frame)
+        pixels_HWC = opened.read(grid.g_box, grid.frame)
     x_1CHW = torch.from_numpy(pixels_HWC.copy()).permute(2, 0, 1)[None].float() / 255
 
     def probs_of(tiles_BCHW: torch.Tensor) -> torch.Tensor:
@@ -139,7 +138,7 @@ def by_monai(slide: Path, out: Path) -> None:
     np.save(out / FOUND, probs_1THW[0].numpy())
 
 
-def published_window(slide: Path, out: Path) -> None:  # one of four alike
+def published_window(slide: Path, out: Path) -> None:
     """Seconds of one window: trunk and one head."""
     predictor = Predictor(omniwsi.load_model(), "cpu")
     pixels = np.random.default_rng(0).integers(0, 255, (4, PUBLISHED_WINDOW_PX, PUBLISHED_WINDOW_PX, 3), np.uint8)

@@ -84,7 +84,8 @@ def test_reading(benchmark: BenchmarkFixture, slide: Slide, times: int) -> None:
 
 
 def test_trunk(benchmark: BenchmarkFixture, predictor: Predictor, pixels_BHWC: np.ndarray) -> None:
-    benchmark(predictor.encode, pixels_BHWC)
+    features = benchmark(predictor.encode, pixels_BHWC)
+    assert len(predictor.decode(features, predictor.card.tissues[:1])) == TILES
 
 
 @pytest.mark.parametrize("count", [1, 6])

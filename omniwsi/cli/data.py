@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,21 +31,22 @@ def check(
         list[Path],
         typer.Argument(help="Folders such as kidney_ki, or .csv and .yaml manifests.", show_default=False),
     ],
-    weights: Annotated[str, typer.Option(help="The network to be taught: its tissues, its scales.")] = "renal6",
-    add_tissue: Annotated[Path | None, typer.Option(help="YAML of a tissue that is to be added, as for train.")] = None,
+    init: Annotated[str | None, typer.Option(help="Weights that training is to start from, as for train.")] = None,
+    add_tissue: Annotated[Path | None, typer.Option(help="YAML of a tissue to add to them, as for train.")] = None,
+    mpp: Annotated[str, typer.Option(help="Other pixel sizes, as for train: ptc=0.5.", show_default=False)] = "",
     sheet: Annotated[
         Path | None, typer.Option(help="A contact sheet (.jpg or .png): patches with the outlines of their labels.")
     ] = None,
 ) -> None:
     """Say what is there and what is wrong; exit status 2 if anything must be mended."""
-    from omniwsi.model.checkpoint import find_weights, read_card
+    from omniwsi.train.beginning import tissues_of
     from omniwsi.train.check import check as look
     from omniwsi.train.data import read_tissue
+    from omniwsi.train.options import TrainOptions
     from omniwsi.train.sheet import sheet as drawn
 
-    tissues = read_card(find_weights(weights)).tissues
-    if add_tissue:
-        tissues = (*tissues, replace(read_tissue(add_tissue), index=len(tissues)))
+    added = read_tissue(add_tissue) if add_tissue else None
+    tissues = tissues_of(TrainOptions(tuple(data), Path(), init=init, add_tissue=added, mpps=mpp))
     findings = look(data, tissues)
     out.print(_table(findings))
     if sheet and findings.cells:

@@ -76,7 +76,7 @@ class OmniSeg(Network):
     def _by_task(self, tissue_BT: Tensor) -> Tensor:
         """What the task code says: [B, T, K]."""
         if self.card.head.condition == "image":
-            return self.controller.weight.new_zeros(*tissue_BT.shape, 1)
+            return self.controller.weight.new_zeros(*tissue_BT.shape, len(self.controller.weight))
         return self.controller.weight[:, -len(self.card.tissues) :].T[tissue_BT]
 
 

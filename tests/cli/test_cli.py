@@ -496,6 +496,7 @@ def test_data_check_from_the_command_line(tmp_path: Path) -> None:
     assert "96 x 96" in result.stdout
     with Image.open(tmp_path / "sheet.jpg") as picture:
         assert picture.width > 256
+    assert "192 x 192" in omniwsi("data", "check", manifest, "--mpp", "tuft=1").stdout
     (tmp_path / "2.png").unlink()
     wrong = omniwsi("data", "check", manifest)
     assert wrong.returncode == 2
