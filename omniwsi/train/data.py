@@ -184,12 +184,15 @@ def _patch_of_row(row: dict[str, str], folder: Path, by_name: dict[str, Tissue])
 
 def load(patch: Patch) -> Sample:
     """Read, check, and bring to the tissue's mpp. In a mask everything above 0 is foreground. Raises DataError."""
+    return at_mpp(_as_stored(patch), patch.mpp)
+
+
+def _as_stored(patch: Patch) -> Sample:
     with _opened(patch.image) as image:
         pixels_HWC = np.asarray(image.convert("RGB"))
     mask_HW = _load_mask(patch.mask, patch, pixels_HWC.shape[:2], np.zeros)
     known_HW = _load_mask(patch.valid, patch, pixels_HWC.shape[:2], np.ones)
-    sample = Sample(pixels_HWC, mask_HW, known_HW, patch.tissue, patch.source, patch.stain, str(patch.image))
-    return at_mpp(sample, patch.mpp)
+    return Sample(pixels_HWC, mask_HW, known_HW, patch.tissue, patch.source, patch.stain, str(patch.image))
 
 
 def _opened(path: Path) -> Image.Image:
@@ -232,28 +235,35 @@ def at_mpp(sample: Sample, mpp: float) -> Sample:
 
 _EXCLUDES = ("distal_tubule", "proximal_tubule", "vessel", "ptc")
 """No pixel belongs to two of these, nor do they lie in a glomerulus."""
+_ENLARGED_TO_IMPLY = 2.0
+"""How far a patch may be enlarged to tell of a finer tissue; beyond, nothing of that tissue could be seen in it."""
 
 
-def implied(sample: Sample, tissues: Sequence[Tissue]) -> Iterator[Sample]:
-    """What the label of one tissue says of others at the same or a coarser mpp, known only where it says something.
+def implied(patch: Patch, tissues: Sequence[Tissue]) -> Iterator[Sample]:
+    """What the label of one tissue says of others, known only where it says something; from the pixels as stored.
 
     Tubules, vessels and capillaries exclude each other and lie outside of glomeruli; a tuft lies inside of its capsule.
+    Raises DataError.
     """
     by_name = {tissue.name: tissue for tissue in tissues}
-    name, mask_HW = sample.tissue.name, sample.mask_HW
+    stored = _as_stored(patch)
+    for name, (mask_HW, known_HW) in _says(patch.tissue.name, stored.mask_HW).items():
+        tissue, known_HW = by_name.get(name), known_HW & stored.known_HW
+        if tissue is not None and patch.mpp <= _ENLARGED_TO_IMPLY * tissue.mpp and known_HW.any():
+            yield at_mpp(replace(stored, mask_HW=mask_HW, known_HW=known_HW, tissue=tissue), patch.mpp)
+
+
+def _says(name: str, mask_HW: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Other tissue -> (its mask, where that is known), of the mask of the tissue `name`."""
     nothing_HW = np.zeros_like(mask_HW)
-    says: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # name -> mask, known
+    nothing_inside = nothing_HW, mask_HW
     if name in _EXCLUDES:
-        says = {other: (nothing_HW, mask_HW) for other in (*_EXCLUDES, "capsule", "tuft") if other != name}
-    elif name == "capsule":
-        says = {"tuft": (nothing_HW, ~mask_HW)}
-    elif name == "tuft":
-        says = {"capsule": (mask_HW, mask_HW)}
-    for other, (mask, known) in says.items():
-        tissue = by_name.get(other)
-        if tissue is not None and tissue.mpp >= sample.tissue.mpp and known.any():
-            other_sample = replace(sample, mask_HW=mask, known_HW=known & sample.known_HW, tissue=tissue)
-            yield at_mpp(other_sample, sample.tissue.mpp)
+        return {other: nothing_inside for other in (*_EXCLUDES, "capsule", "tuft") if other != name}
+    if name == "capsule":
+        return {"tuft": (nothing_HW, ~mask_HW)} | dict.fromkeys(_EXCLUDES, nothing_inside)
+    if name == "tuft":
+        return {"capsule": (mask_HW, mask_HW)} | dict.fromkeys(_EXCLUDES, nothing_inside)
+    return {}
 
 
 def read_split(

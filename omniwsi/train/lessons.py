@@ -96,7 +96,7 @@ class Lessons:
         self._real = tuple(load(patch) for patch in patches)
         self._drawn = self._draw(tissues, options)
         implies = self._implies(options)
-        others = [other for sample in self._real for other in implied(sample, tissues)] if implies else []
+        others = [other for patch in patches for other in implied(patch, tissues)] if implies else []
         self._cells, self._implied = _cells(self._real), _cells(others)
 
     @staticmethod

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from omniwsi.errors import DataError
-from omniwsi.tissues import KIDNEY
+from omniwsi.tissues import KIDNEY, Tissue, with_mpps
 from omniwsi.train.data import (
     Patch,
     Sample,
@@ -209,25 +210,66 @@ def sample_of(index: int, mask_HW: np.ndarray) -> Sample:
     return Sample(pixels, mask_HW, np.ones_like(mask_HW), KIDNEY[index], "s", "he")
 
 
-def test_what_labels_imply() -> None:
+def write_square(folder: Path, tissue_folder: str, px: int = 40) -> Path:
+    """A patch whose mask is a square from (12, 8) to (28, 24) of 40 px, larger where the patch is."""
     mask = np.zeros((40, 40), bool)
     mask[8:24, 12:28] = True
-    said = {sample.tissue.name: sample for sample in implied(sample_of(1, mask), KIDNEY)}
-    # A proximal tubule is nothing else; at 0.25 um its 1 um label says too little for capillaries.
+    mask = mask.repeat(px // 40, 0).repeat(px // 40, 1)
+    place = folder / tissue_folder / "he"
+    place.mkdir(parents=True)
+    Image.fromarray(np.full((px, px, 3), 200, np.uint8)).save(place / "im_1_1.png")
+    Image.fromarray(mask).save(place / "im_1_1_mask.png")
+    return folder
+
+
+def implied_of(folder: Path, tissues: Sequence[Tissue] = KIDNEY) -> dict[str, Sample]:
+    (patch,) = read_patches(folder, KIDNEY)
+    return {sample.tissue.name: sample for sample in implied(patch, tissues)}
+
+
+def test_a_tubule_is_nothing_else(tmp_path: Path) -> None:
+    said = implied_of(write_square(tmp_path, "1_1_pt"))
+    # Enlarged from 1 um to 0.25 um it would show nothing of capillaries.
     assert set(said) == {"distal_tubule", "vessel", "capsule", "tuft"}
     for other in said.values():
         assert not other.mask_HW.any()
-    np.testing.assert_array_equal(said["vessel"].known_HW, mask)
+    assert said["vessel"].known_HW.sum() == 16 * 16
+    assert said["vessel"].known_HW[8:24, 12:28].all()
     assert said["capsule"].known_HW.shape == (20, 20)
     assert said["capsule"].known_HW.sum() == 8 * 8
-    (outside,) = implied(sample_of(2, mask), KIDNEY)
-    assert outside.tissue.name == "tuft"
-    np.testing.assert_array_equal(outside.known_HW, ~mask)
-    assert not outside.mask_HW.any()
-    (inside,) = implied(sample_of(3, mask), KIDNEY)
-    assert inside.tissue.name == "capsule"
-    np.testing.assert_array_equal(inside.known_HW, mask)
-    np.testing.assert_array_equal(inside.mask_HW, mask)
+
+
+def test_labels_imply_tissues_up_to_twice_as_fine(tmp_path: Path) -> None:
+    said = implied_of(write_square(tmp_path, "1_1_pt"), with_mpps(KIDNEY, "ptc=0.5"))
+    assert said["ptc"].known_HW.shape == (80, 80)
+    assert not said["ptc"].mask_HW.any()
+    known = said["ptc"].known_HW
+    assert known[20:44, 28:52].all()
+    assert not known[:14].any() and not known[:, 58:].any()
+
+
+def test_what_is_implied_comes_from_the_pixels_as_stored(tmp_path: Path) -> None:
+    """A glomerulus labelled at 0.5 um tells of tubules at their 1 um: not of what was made smaller for 2 um before."""
+    folder = write_square(tmp_path, "2_2_capsule", px=80)
+    rng = np.random.default_rng(0)
+    image = folder / "2_2_capsule" / "he" / "im_1_1.png"
+    Image.fromarray(rng.integers(0, 255, (80, 80, 3), np.uint8)).save(image)
+    tubule = implied_of(folder)["proximal_tubule"]
+    expected = Image.open(image).resize((40, 40), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(tubule.pixels_HWC, np.asarray(expected))
+
+
+def test_what_glomeruli_imply(tmp_path: Path) -> None:
+    said = implied_of(write_square(tmp_path / "capsule", "2_0_capsule"))
+    assert set(said) == {"tuft", "distal_tubule", "proximal_tubule", "vessel"} 
+    assert said["tuft"].known_HW.sum() == 40 * 40 - 16 * 16
+    assert not said["tuft"].known_HW[8:24, 12:28].any()
+    assert said["distal_tubule"].known_HW.shape == (80, 80)
+    assert not any(other.mask_HW.any() for other in said.values())
+    inside = implied_of(write_square(tmp_path / "tuft", "3_0_tuft"))
+    np.testing.assert_array_equal(inside["capsule"].known_HW, inside["capsule"].mask_HW)
+    assert inside["capsule"].mask_HW.sum() == 16 * 16
+    assert not inside["vessel"].mask_HW.any()
 
 
 def test_known_is_only_what_is_wholly_known() -> None:

@@ -94,7 +94,7 @@ def test_drawn_sections_at_the_pixel_size_of_each_tissue() -> None:
 
 
 def test_what_labels_imply_is_taught_at_the_pixel_size_asked_for(data: Path) -> None:
-    """A label says something of every tissue as coarse or coarser: of capillaries too, once they are."""
+    """A label says something of every tissue up to twice as fine: of capillaries too, once they are no finer."""
     patches = read_patches(data, KIDNEY)
     options = TrainOptions((data,), data, replace(BEST, implied=1.0, batch_size=40), steps=1, crop_px=32)
 
