@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -80,9 +81,13 @@ class Log:
             self._board.close()
 
 
+def require_tensorboard() -> None:
+    """Raises UsageError where its package is missing: before anything is read, not after."""
+    if find_spec("tensorboard") is None:
+        raise UsageError('--tensorboard needs one more package: pip install "omniwsi[tensorboard]"')
+
+
 def _board(folder: Path, first_step: int) -> SummaryWriter:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UsageError('--tensorboard needs one more package: pip install "omniwsi[tensorboard]"') from None
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(folder), purge_step=first_step + 1)

@@ -33,7 +33,7 @@ from omniwsi.train.beginning import columns_of, new_model, tissues_of
 from omniwsi.train.data import Patch, Sample, load, read_fold, read_split
 from omniwsi.train.evaluate import find, means, score
 from omniwsi.train.lessons import Batch, Lessons
-from omniwsi.train.log import Log, Progress
+from omniwsi.train.log import Log, Progress, require_tensorboard
 from omniwsi.train.losses import LOSSES
 from omniwsi.train.options import TrainOptions
 from omniwsi.train.ranks import Ranks
@@ -59,6 +59,8 @@ def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progr
     Under torchrun it is one of several processes; the first writes and tells. Raises DataError for data that cannot be
     used, a loss that is no number, or an `out` begun with other options; UsageError where memory does not suffice.
     """
+    if options.tensorboard:
+        require_tensorboard()
     ranks = Ranks.join(options.device)
     if options.recipe.batch_size < ranks.count:
         raise UsageError(f"{ranks.count} processes share a batch; pass --batch-size {ranks.count} or more")
@@ -70,12 +72,13 @@ def train(options: TrainOptions, tell: Callable[[Progress], None] = lambda progr
     state = _State(new_model(options), options, ranks)
     state.restore()
     try:
-        _learn(state, lessons, held_out, tissues, tell)
+        scores = _learn(state, lessons, held_out, tissues, tell)
     except BaseException:
         state.save()
         raise
-    scores = state.judge(held_out)
-    state.save()
+    if not scores:  # nothing was left to learn, or nothing is held out
+        scores = state.judge(held_out)
+        state.save()
     return TrainResult(options.out / "weights.safetensors", scores)
 
 
@@ -98,18 +101,21 @@ def _learn(
     held_out: Sequence[Sample],
     tissues: Sequence[Tissue],
     tell: Callable[[Progress], None],
-) -> None:
-    """To the last step; the leader keeps a log and tells."""
+) -> dict[str, float]:
+    """To the last step; the leader keeps a log and tells. What was judged in the end, empty if nothing was."""
+    scores: dict[str, float] = {}
     if not state.ranks.leads:
         for _ in _steps(state, lessons, held_out):
             pass
-        return
+        return scores
     with Log(state.options.out, tissues, state.step, state.options.tensorboard) as log:
         for progress in _steps(state, lessons, held_out):
             log.add(progress)
             if progress.dice:
                 log.show(state.options.out / JUDGED, progress.step)
             tell(progress)
+            scores = progress.dice
+    return scores
 
 
 def _steps(state: _State, lessons: Lessons, held_out: Sequence[Sample]) -> Iterator[Progress]:
@@ -122,7 +128,7 @@ def _steps(state: _State, lessons: Lessons, held_out: Sequence[Sample]) -> Itera
         if state.step % options.judge_every and state.step % options.log_every and not at_end:
             continue
         scores: dict[str, float] = {}
-        if state.step % options.judge_every == 0 and not at_end:
+        if state.step % options.judge_every == 0 or at_end:
             scores = state.judge(held_out)
             state.save()
         yield Progress(state.step, options.steps, loss, (time.perf_counter() - since) / (state.step - told_at), scores)

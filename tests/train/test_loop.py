@@ -355,8 +355,16 @@ def test_tensorboard_reads_what_was_logged(data: Path, tmp_path: Path) -> None:
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["loss"]) for row in rows] == pytest.approx([e.value for e in events.Scalars("loss")], abs=1e-5)
-    assert [event.step for event in events.Scalars("Dice/proximal_tubule")] == [3]
-    assert [event.step for event in events.Images("judged")] == [3]
+    assert [event.step for event in events.Scalars("Dice/proximal_tubule")] == [3, 6]
+    assert rows[-1]["proximal_tubule"]
+    assert [event.step for event in events.Images("judged")] == [3, 6]
+
+
+def test_a_missing_tensorboard_is_said_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(UsageError, match="omniwsi\\[tensorboard\\]"):
+        train(options(tmp_path / "no such data", tmp_path / "out", tensorboard=True))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_log_of_steps_that_are_done_again_is_taken_back(data: Path, tmp_path: Path) -> None:
