@@ -184,10 +184,11 @@ def _patch_of_row(row: dict[str, str], folder: Path, by_name: dict[str, Tissue])
 
 def load(patch: Patch) -> Sample:
     """Read, check, and bring to the tissue's mpp. In a mask everything above 0 is foreground. Raises DataError."""
-    return at_mpp(_as_stored(patch), patch.mpp)
+    return at_mpp(as_stored(patch), patch.mpp)
 
 
-def _as_stored(patch: Patch) -> Sample:
+def as_stored(patch: Patch) -> Sample:
+    """As `load`, but in the pixels of the files, which are `patch.mpp`."""
     with _opened(patch.image) as image:
         pixels_HWC = np.asarray(image.convert("RGB"))
     mask_HW = _load_mask(patch.mask, patch, pixels_HWC.shape[:2], np.zeros)
@@ -239,18 +240,17 @@ _ENLARGED_TO_IMPLY = 2.0
 """How far a patch may be enlarged to tell of a finer tissue; beyond, nothing of that tissue could be seen in it."""
 
 
-def implied(patch: Patch, tissues: Sequence[Tissue]) -> Iterator[Sample]:
-    """What the label of one tissue says of others, known only where it says something; from the pixels as stored.
+def implied(stored: Sample, mpp: float, tissues: Sequence[Tissue]) -> Iterator[Sample]:
+    """What the label of one tissue says of others, each at its own mpp and known only where it says something.
 
     Tubules, vessels and capillaries exclude each other and lie outside of glomeruli; a tuft lies inside of its capsule.
-    Raises DataError.
+    `stored` has pixels of `mpp` micrometres, as its files have them, so that nothing is made smaller and enlarged again.
     """
     by_name = {tissue.name: tissue for tissue in tissues}
-    stored = _as_stored(patch)
-    for name, (mask_HW, known_HW) in _says(patch.tissue.name, stored.mask_HW).items():
+    for name, (mask_HW, known_HW) in _says(stored.tissue.name, stored.mask_HW).items():
         tissue, known_HW = by_name.get(name), known_HW & stored.known_HW
-        if tissue is not None and patch.mpp <= _ENLARGED_TO_IMPLY * tissue.mpp and known_HW.any():
-            yield at_mpp(replace(stored, mask_HW=mask_HW, known_HW=known_HW, tissue=tissue), patch.mpp)
+        if tissue is not None and mpp <= _ENLARGED_TO_IMPLY * tissue.mpp and known_HW.any():
+            yield at_mpp(replace(stored, mask_HW=mask_HW, known_HW=known_HW, tissue=tissue), mpp)
 
 
 def _says(name: str, mask_HW: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

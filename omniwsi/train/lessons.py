@@ -25,7 +25,7 @@ from omniwsi.model.omniseg import scale_code
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.augment import Crop, cut, recolor
-from omniwsi.train.data import Patch, Sample, at_mpp, implied, load
+from omniwsi.train.data import Patch, Sample, as_stored, at_mpp, implied
 from omniwsi.train.options import TrainOptions
 
 _STEPS_AHEAD = 4
@@ -93,11 +93,14 @@ class Lessons:
                 "nothing to learn from: name a folder of patches, or pass --drawn 1 to learn from drawings alone"
             )
         self._options = options
-        self._real = tuple(load(patch) for patch in patches)
         self._drawn = self._draw(tissues, options)
-        implies = self._implies(options)
-        others = [other for patch in patches for other in implied(patch, tissues)] if implies else []
-        self._cells, self._implied = _cells(self._real), _cells(others)
+        real, others = [], []
+        for patch in patches:
+            stored = as_stored(patch)
+            real.append(at_mpp(stored, patch.mpp))
+            if self._implies(options):
+                others += implied(stored, patch.mpp, tissues)
+        self._real, self._cells, self._implied = tuple(real), _cells(real), _cells(others)
 
     @staticmethod
     def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[Sample, ...]:
