@@ -94,7 +94,8 @@ class Lessons:
             )
         self._options = options
         self._drawn = self._draw(tissues, options)
-        real, others = [], []
+        real: list[Sample] = []
+        others: list[Sample] = []
         for patch in patches:
             stored = as_stored(patch)
             real.append(at_mpp(stored, patch.mpp))
