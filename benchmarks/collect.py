@@ -4,9 +4,9 @@
 
 DATA holds the folders `kidney_glomeruli_bupt`, `kidney_glomeruli_aidpath` and `gland_glas`, each with `images` and `masks`.
 Colon has no kidney in it: its images teach what is none. With `wsi/kidney_HE2_38927x35509.tiff` there too, windows of it are written
-into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson` says of them: arteries, and where tissues
-surely are not (muscle and fat of the pelvis, medulla). Those were drawn by eye, none in the part that
-`kidney_HE2_crop_6144x4608.tiff` shows.
+into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson` says of them: some arteries and glomeruli, and where
+tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates). Those outlines were drawn by eye, by us, no pathologists;
+none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import shapely
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 from shapely.geometry import box, shape
-from skimage.draw import polygon2mask
 
 from omniwsi.geometry import Box
 from omniwsi.slide import open_slide
+from omniwsi.tissues import KIDNEY
 from omniwsi.train.data import MANIFEST_COLUMNS
 
 TYPICAL_GLOMERULUS_UM = 190
@@ -37,8 +37,8 @@ GLAS_MPP = 0.62
 ABSENT_FROM_COLON = ("distal_tubule", "proximal_tubule", "capsule", "tuft")
 HE2 = Path("wsi", "kidney_HE2_38927x35509.tiff")
 HE2_LABELS = Path(__file__).with_name("kidney_HE2_labels.geojson")
-WINDOW_PX, LEAST_KNOWN = 1024, 0.2
-"""Of level 0; a window of which less is known is not worth its place."""
+WINDOW_PX, LEAST_KNOWN, LEAST_PRESENT = 1024, 0.2, 0.01
+"""Of level 0; shares of a window from which on it is worth its place."""
 
 
 def main(data: Path, manifest: Path) -> None:
@@ -88,42 +88,66 @@ def colon(folder: Path):
 
 
 def windows(path: Path, folder: Path):
-    """Squares of a slide over each outline that was drawn on it: the mask of what is present, or what is absent there."""
+    """Squares of a slide wherever something is known of a tissue: its mask, and where that says something."""
     folder.mkdir(exist_ok=True)
-    features = json.loads(HE2_LABELS.read_text())["features"]
     with open_slide(path) as slide:
-        mpp = slide.info.mpp[0]
-        for number, feature in enumerate(features):
-            said, outline = feature["properties"], shape(feature["geometry"])
-            known = outline.buffer(said["rim_um"] / mpp)
-            for window in squares(known, slide.info.l0_box):
-                image, mask, valid = (
-                    folder / f"{number}_{window.x0}_{window.y0}{what}.png" for what in ("", "_mask", "_valid")
-                )
-                Image.fromarray(slide.read(window)).save(image)
-                Image.fromarray(raster(known, window)).save(valid)
-                if said["present"]:
-                    Image.fromarray(raster(outline, window)).save(mask)
-                    yield image, mask, said["present"], mpp, "HE2", "he", valid, "train"
-                for tissue in said["absent"]:
+        mpp, size = slide.info.mpp[0], slide.info.size
+        for tissue, (present, known) in drawn(mpp).items():
+            shapely.prepare(known)
+            for window in squares(present, known, size):
+                image = folder / f"{window.x0}_{window.y0}.png"
+                mask, valid = (folder / f"{image.stem}_{tissue}_{what}.png" for what in ("mask", "valid"))
+                if not image.exists():
+                    Image.fromarray(slide.read(window)).save(image)
+                raster(known, window).save(valid)
+                if present.intersects(box_of(window)):
+                    raster(present, window).save(mask)
+                    yield image, mask, tissue, mpp, "HE2", "he slide", valid, "train"
+                else:
                     yield image, None, tissue, mpp, "HE2", "he elsewhere", valid, "train"
 
 
-def squares(known: shapely.Geometry, l0_box: Box):
-    """Those over `known` of which enough is known."""
-    left, top, right, bottom = map(int, known.bounds)
-    for y in range(top, bottom, WINDOW_PX):
-        for x in range(left, right, WINDOW_PX):
-            window = Box.at(min(x, l0_box.x1 - WINDOW_PX), min(y, l0_box.y1 - WINDOW_PX), WINDOW_PX, WINDOW_PX)
-            inside = known.intersection(box(window.x0, window.y0, window.x1, window.y1))
-            if inside.area >= LEAST_KNOWN * window.area_px:
+def drawn(mpp: float) -> dict[str, tuple[shapely.Geometry, shapely.Geometry]]:
+    """Tissue -> (where it is, where it is known to be or not to be), in level-0 pixels."""
+    features = [
+        (feature["properties"], shape(feature["geometry"]))
+        for feature in json.loads(HE2_LABELS.read_text())["features"]
+    ]
+    known_of: dict[str, tuple[shapely.Geometry, shapely.Geometry]] = {}
+    for tissue in [tissue.name for tissue in KIDNEY]:
+        outlines = [(outline, said["rim_um"] / mpp) for said, outline in features if said["present"] == tissue]
+        absent = [outline for said, outline in features if tissue in said["absent"]]
+        rims = [outline.buffer(rim_px) for outline, rim_px in outlines]
+        known_of[tissue] = shapely.union_all([outline for outline, _ in outlines]), shapely.union_all([*rims, *absent])
+    return known_of
+
+
+def squares(present: shapely.Geometry, known: shapely.Geometry, size: tuple[int, int]):
+    """Those of which enough is known, or in which there is something."""
+    for y in range(0, size[1] - WINDOW_PX, WINDOW_PX):
+        for x in range(0, size[0] - WINDOW_PX, WINDOW_PX):
+            window = Box.at(x, y, WINDOW_PX, WINDOW_PX)
+            square = box_of(window)
+            if known.intersects(square) and (
+                known.intersection(square).area >= LEAST_KNOWN * square.area
+                or present.intersection(square).area >= LEAST_PRESENT * square.area
+            ):
                 yield window
 
 
-def raster(outline: shapely.Polygon, window: Box) -> np.ndarray:
-    """bool [H, W]"""
-    corners_yx = np.array(outline.exterior.coords)[:, ::-1] - (window.y0, window.x0)
-    return polygon2mask(window.shape, corners_yx)
+def box_of(window: Box) -> shapely.Polygon:
+    return box(window.x0, window.y0, window.x1, window.y1)
+
+
+def raster(outlines: shapely.Geometry, window: Box) -> Image.Image:
+    """1 inside; holes stay 0."""
+    picture = Image.new("1", window.size)
+    draw = ImageDraw.Draw(picture)
+    inside = shapely.intersection(outlines, box_of(window))
+    for polygon in (part for part in shapely.get_parts(inside) if isinstance(part, shapely.Polygon)):
+        for ring, value in ((polygon.exterior, 1), *((hole, 0) for hole in polygon.interiors)):
+            draw.polygon([(x - window.x0, y - window.y0) for x, y in ring.coords], fill=value)
+    return picture
 
 
 if __name__ == "__main__":
