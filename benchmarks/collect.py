@@ -7,6 +7,8 @@ Colon has no kidney in it: its images teach what is none. With `wsi/kidney_HE2_3
 into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson` says of them: some arteries and glomeruli, and where
 tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates). Those outlines were drawn by eye, by us, no pathologists;
 none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
+
+Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from shapely.geometry import box, shape
 from omniwsi.geometry import Box
 from omniwsi.slide import open_slide
 from omniwsi.tissues import KIDNEY
-from omniwsi.train.data import MANIFEST_COLUMNS
+from omniwsi.train.data import MANIFEST_COLUMNS, read_patches
 
 TYPICAL_GLOMERULUS_UM = 190
 AIDPATH_MPP = 0.5
@@ -35,6 +37,7 @@ STATED_MPP = {"0400": 0.25, "0200": 0.5, "200": 0.5}
 """What some file names say of the magnification, 40 or 20 times."""
 GLAS_MPP = 0.62
 ABSENT_FROM_COLON = ("distal_tubule", "proximal_tubule", "capsule", "tuft")
+EXCHANGED = "tri/68"
 HE2 = Path("wsi", "kidney_HE2_38927x35509.tiff")
 HE2_LABELS = Path(__file__).with_name("kidney_HE2_labels.geojson")
 WINDOW_PX, LEAST_KNOWN, LEAST_PRESENT = 1024, 0.2, 0.01
@@ -49,6 +52,11 @@ def main(data: Path, manifest: Path) -> None:
     ]
     if (data / HE2).exists():
         rows += windows(data / HE2, manifest.parent / "he2")
+    write(manifest, rows)
+    write(manifest.with_name("kidney_ki.csv"), list(put_right(data / "kidney_ki")))
+
+
+def write(manifest: Path, rows: list[tuple]) -> None:
     with manifest.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*MANIFEST_COLUMNS, "valid", "split"])
@@ -59,6 +67,21 @@ def main(data: Path, manifest: Path) -> None:
             )
             writer.writerow([image, mask, tissue, mpp, source, stain, valid, split])
     print(f"{len(rows)} rows: {manifest}")
+
+
+def put_right(folder: Path):
+    """Of one field the masks of distal and proximal tubules are exchanged (weights.md)."""
+    other = {"distal_tubule": "proximal_tubule", "proximal_tubule": "distal_tubule"}
+    for patch in read_patches(folder, KIDNEY):
+        tissue = patch.tissue.name
+        yield (
+            patch.image,
+            patch.mask,
+            other.get(tissue, tissue) if patch.source == EXCHANGED else tissue,
+            patch.mpp,
+            patch.source,
+            patch.stain,
+        )
 
 
 def glomeruli(folder: Path, mpp: float | None = None):

@@ -1,8 +1,9 @@
 """Makes a trained network the one that ships: half precision, a whole model card, its checksum.
 
-    python benchmarks/ship.py training/weights.safetensors KIDNEY_KI
+    python benchmarks/ship.py training/weights.safetensors KIDNEY_KI [BEFORE/weights.safetensors]
 
-The figures on the card are those of the training's own held-out patches, measured again on the file as it ships. Writes
+The figures on the card are those of the patches that the training held out, measured again on the file as it ships. Where the last
+training held nothing out, they are those of the network before it, BEFORE, in half precision too; the card says so. Writes
 `weights/<name>.safetensors` and `weights/SHA256SUMS`, and prints the figures as Markdown.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from omniwsi.model.checkpoint import load_model, save_model, sha256_of, weights_folder
 from omniwsi.model.predictor import Predictor
@@ -39,29 +41,39 @@ NOTES = (
 )
 
 
-def main(trained: Path, kidney_ki: Path) -> None:
+def main(trained: Path, kidney_ki: Path, before: Path | None) -> None:
     model = load_model(trained)
     target = weights_folder() / f"{model.card.name}.safetensors"
-    save_model(model, target, half=True)
-    training = model.card.training
-    patches = read_split([kidney_ki], model.card.tissues, training["held_out"], training["seed"])[1]
-    scores = list(judge(Predictor(load_model(target), "cpu", "float32"), map(load, patches)))
-    summaries = summarise(scores)
-    training = dict(training) | {"licences": LICENCES, "notes": NOTES}
-    model.card = replace(model.card, training=training, figures=figures(summaries, len(patches)), limits=LIMITS)
+    summaries, patches = judged(before or trained, kidney_ki)
+    on = f"{patches} patches of kidney_ki, held out by source"
+    if before is not None:
+        on += ", of the network before it was taught on them too (init)"
+    training = dict(model.card.training) | {"licences": LICENCES, "notes": NOTES}
+    model.card = replace(model.card, training=training, figures=figures(summaries, on), limits=LIMITS)
     save_model(model, target, half=True)
     (target.parent / "SHA256SUMS").write_text(f"{sha256_of(target)}  {target.name}\n")
     print(markdown({"weights": target.name}, summaries))
 
 
-def figures(summaries: list[Summary], patches: int) -> dict[str, object]:
+def judged(weights: Path, kidney_ki: Path) -> tuple[list[Summary], int]:
+    """How well a network in half precision does on what its training held out, and how many patches that are."""
+    with TemporaryDirectory() as folder:
+        halved = Path(folder) / weights.name
+        save_model(load_model(weights), halved, half=True)
+        model = load_model(halved)
+    training = model.card.training
+    patches = read_split([kidney_ki], model.card.tissues, training["held_out"], training["seed"])[1]
+    return summarise(list(judge(Predictor(model, "cpu", "float32"), map(load, patches)))), len(patches)
+
+
+def figures(summaries: list[Summary], on: str) -> dict[str, object]:
     whole = {summary.tissue: summary for summary in summaries if summary.stain == "all"}
 
     def mean(name: str) -> dict[str, float]:
         return {tissue: round(summary.figures[name][0], 4) for tissue, summary in whole.items()}
 
     return {
-        "on": f"{patches} patches of kidney_ki, held out by source",
+        "on": on,
         "patches": {tissue: summary.patches for tissue, summary in whole.items()},
         "held_out_dice": mean("dice"),
         "held_out_two_class_dice": mean("two_class_dice"),
@@ -76,6 +88,6 @@ def figures(summaries: list[Summary], patches: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) == 4 else None)
