@@ -24,7 +24,9 @@ from omniwsi.run import CONTOURS, PYRAMID, folder_name
 
 
 def main(out: Path, slides: list[Path], options: list[str]) -> None:
-    print("| slide | wall s | peak GB | tiles | analysed mm2 | read / network / mosaic s | results MB |")
+    print(
+        "| slide | wall s | peak GB | tiles | analysed mm2 | read / network / mosaic / pyramid / contours s | results MB |"
+    )
     print("|---|---|---|---|---|---|---|")
     for slide in slides:
         seconds, peak_bytes = timed([sys.executable, "-m", "omniwsi", "segment", str(slide), "-o", str(out), *options])
@@ -37,9 +39,6 @@ def main(out: Path, slides: list[Path], options: list[str]) -> None:
 
 def cost(slide: Path, folder: Path, seconds: float, peak_bytes: int) -> str:
     run = json.loads((folder / "run.json").read_text())
-    stages = {
-        stage: sum(sweep["seconds"].get(stage, 0) for sweep in run["sweeps"]) for stage in ("read", "network", "mosaic")
-    }
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     cells = (
         slide.name,
@@ -47,7 +46,7 @@ def cost(slide: Path, folder: Path, seconds: float, peak_bytes: int) -> str:
         f"{peak_bytes / 1e9:.2f}",
         " + ".join(f"{sweep['tiles']:,}" for sweep in run["sweeps"]),
         " + ".join(f"{sweep['area_mm2']:.1f}" for sweep in run["sweeps"]),
-        " / ".join(f"{spent:.0f}" for spent in stages.values()),
+        " / ".join(f"{spent:.0f}" for spent in run["stages"].values()),
         f"{size / 1e6:.0f}",
     )
     return "| " + " | ".join(cells) + " |"

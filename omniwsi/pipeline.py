@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -159,6 +159,8 @@ class SegmentResult:
     seconds: float
     already_done: bool = False
     """The folder held these results before; nothing was computed."""
+    stages: dict[str, float] = field(default_factory=dict)
+    """Seconds spent in each: read (waited for), network, mosaic, pyramid, contours; of all processes that worked on it."""
 
     @property
     def pyramid(self) -> Path:
@@ -216,8 +218,12 @@ def segment_slide(
             return _result(run, plan, 0.0)
         _describe(run, slide.info, plan)
         mosaics = [_walk(run, slide, sweep, plan, predictor, options, tell) for sweep in plan.sweeps]
-        _write_pyramid(run, mosaics, plan, tell)
-        _write_contours(run, slide, mosaics, plan, options, tell)
+        clock = _Clock()
+        with clock("pyramid"):
+            _write_pyramid(run, mosaics, plan, tell)
+        with clock("contours"):
+            _write_contours(run, slide, mosaics, plan, options, tell)
+        run.manifest["stages"] = _stages(run.manifest["sweeps"], clock)
         run.manifest["seconds"] = round(time.perf_counter() - began, 1)
         run.finish()
         return _result(run, plan, time.perf_counter() - began)
@@ -561,10 +567,21 @@ def _note_seconds(run: Run, plan: SweepPlan, clock: _Clock) -> None:
     run.save()
 
 
+def _stages(sweeps: Sequence[Mapping[str, Any]], clock: _Clock) -> dict[str, float]:
+    """Seconds a stage, of all sweeps and what came after them."""
+    spent: dict[str, float] = {}
+    for seconds in (*(sweep["seconds"] for sweep in sweeps), clock.seconds):
+        for stage, value in seconds.items():
+            spent[stage] = round(spent.get(stage, 0.0) + value, 2)
+    return spent
+
+
 def _result(run: Run, plan: Plan, seconds: float) -> SegmentResult:
     found = tuple(
         Found(tissue, row["objects"], row["area_mm2"], row["share_of_foreground"])
         for tissue in plan.tissues
         for row in [run.manifest["tissues"][tissue.name]]
     )
-    return SegmentResult(run.folder, found, tuple(run.manifest["warnings"]), seconds, run.already_done)
+    return SegmentResult(
+        run.folder, found, tuple(run.manifest["warnings"]), seconds, run.already_done, run.manifest["stages"]
+    )

@@ -69,6 +69,8 @@ def test_everything_promised_is_there(done: SegmentResult) -> None:
     assert [sweep["mpp"] for sweep in manifest["sweeps"]] == [2.0, 1.0]
     assert manifest["sweeps"][0]["tissues"] == ["tuft"]
     assert set(manifest["sweeps"][0]["seconds"]) == {"read", "network", "mosaic"}
+    assert list(manifest["stages"]) == ["read", "network", "mosaic", "pyramid", "contours"]
+    assert sum(manifest["stages"].values()) <= manifest["seconds"] + 0.1
     assert set(manifest["tissues"]) == {"tuft", "vessel"}
 
 

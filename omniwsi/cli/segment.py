@@ -233,9 +233,21 @@ def _show(say: Console, path: Path, result: SegmentResult) -> None:
     if result.already_done:
         say.print(f"already done, nothing was computed (--overwrite does it again): {escape(str(result.folder))}")
     else:
-        say.print(f"done in {duration(result.seconds)}: {escape(str(result.folder))}")
+        say.print(f"done in {duration(result.seconds)} ({_where(result.stages)}): {escape(str(result.folder))}")
     for name, use in _FILES:
         say.print(f"  {name:<22} [dim]{use}[/]")
+
+
+def _where(stages: dict[str, float]) -> str:
+    """Where the time went, the longest stage first.
+
+    >>> _where({"read": 0.2, "network": 180.0, "contours": 20.0})
+    'network 90 %, contours 10 %'
+    """
+    total = sum(stages.values()) or 1.0
+    shares = {stage: round(100 * seconds / total) for stage, seconds in stages.items()}
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(f"{stage} {share} %" for stage, share in ranked if share) or "nothing to do"
 
 
 def _as_json(path: Path, result: SegmentResult) -> dict[str, Any]:
@@ -244,6 +256,7 @@ def _as_json(path: Path, result: SegmentResult) -> dict[str, Any]:
         "folder": str(result.folder),
         "already_done": result.already_done,
         "seconds": round(result.seconds, 1),
+        "stages": result.stages,
         "tissues": {
             item.tissue.name: {"objects": item.objects, "area_mm2": item.area_mm2, "share_of_foreground": item.share}
             for item in result.found
