@@ -28,6 +28,7 @@ FLOORS = (
 HOMES = {
     "openslide": {"slide"},
     "tifffile": {"slide"},
+    "simplejpeg": {"slide"},
     "torch": {"model", "train"},
     "safetensors": {"model"},
     "zarr": {"pyramid", "mosaic"},

@@ -78,7 +78,8 @@ def _device() -> Iterator[Finding]:
 def _readers() -> Iterator[Finding]:
     import openslide
 
-    yield Finding("readers", f"OpenSlide {openslide.__library_version__}, tifffile {version('tifffile')}")
+    others = ", ".join(f"{name} {version(name)}" for name in ("tifffile", "simplejpeg"))
+    yield Finding("readers", f"OpenSlide {openslide.__library_version__}, {others}")
 
 
 def _codecs() -> Iterator[Finding]:

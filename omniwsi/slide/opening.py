@@ -15,8 +15,9 @@ from omniwsi.errors import UnreadableSlide
 from omniwsi.geometry import Box
 from omniwsi.slide import pixel_size
 from omniwsi.slide.pixel_size import Claim, PixelSize
-from omniwsi.slide.readers import ArrayReader, ImageReader, OpenSlideReader, TiffReader, reason_of
+from omniwsi.slide.readers import ArrayReader, ImageReader, OpenSlideReader, reason_of
 from omniwsi.slide.slide import WHITE, Reader, Slide, SlideInfo, levels_of
+from omniwsi.slide.tiff import TiffReader, shows_the_same
 
 _FINGERPRINT_BYTES = 1 << 20
 _MOST_GLASS_PX = 16_000_000
@@ -74,12 +75,27 @@ _Opened = tuple[Reader, str, list[Claim], object, dict[str, str]]
 
 def _open_with_openslide(file: Path) -> _Opened:
     try:
-        reader = OpenSlideReader(file)
+        slow = OpenSlideReader(file)
     except openslide.OpenSlideError as error:
         raise UnreadableSlide(f"{file.name} is damaged ({reason_of(error)}); copy it again from its source") from None
-    properties = reader.properties
+    properties = slow.properties
+    reader = (_quick_twin(file, slow) if properties["openslide.vendor"] == "aperio" else None) or slow
     power = properties.get("openslide.objective-power")
     return reader, reader.name, pixel_size.claims_of(properties), power, properties
+
+
+def _quick_twin(file: Path, slow: OpenSlideReader) -> TiffReader | None:
+    """The TIFF that an SVS is, if it certainly shows what OpenSlide shows, which is closed then."""
+    try:
+        quick = TiffReader(file)
+    except Exception:  # whatever tifffile has against it: OpenSlide has opened it
+        return None
+    try:
+        same = quick.is_whole_jpeg and shows_the_same(quick, slow)
+    except UnreadableSlide:
+        same = False
+    (slow if same else quick).close()
+    return quick if same else None
 
 
 def _open_tiff(file: Path) -> _Opened:

@@ -1,16 +1,14 @@
-"""The readers: OpenSlide, TIFF, a plain image, an array in memory.
+"""The readers: OpenSlide, a plain image, an array in memory; TIFF is in `tiff`.
 
 Axes: H rows, W columns, C red, green, blue.
 """
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
 import openslide
-import tifffile
 from PIL import Image
 
 from omniwsi.errors import UnreadableSlide
@@ -49,7 +47,7 @@ class OpenSlideReader:
                 with openslide.OpenSlide(self._path) as fresh:
                     rgba = fresh.read_region(*region)
             except openslide.OpenSlideError as error:
-                raise _damaged(self._path, level, lv_box, error) from None
+                raise damaged(self._path, level, lv_box, error) from None
         rgb_HWC = _over(np.asarray(rgba)[skip_y:, skip_x:], self.background)
         return np.asarray(Image.fromarray(rgb_HWC, "YCbCr").convert("RGB")) if self.is_ycbcr else rgb_HWC
 
@@ -87,85 +85,6 @@ def _aligned_start(lv_start: int, step: float) -> tuple[int, int]:
 
     best = min(range(min(16, lv_start + 1)), key=gap)
     return round((lv_start - best) * step), best
-
-
-class TiffReader:
-    """TIFF by tifffile: OME-TIFF with its levels in SubIFDs, and TIFFs that OpenSlide will not open."""
-
-    name = "tifffile"
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = tifffile.TiffFile(path)
-        self._lock = threading.Lock()
-        self.background = WHITE
-        try:
-            self._pages = _pages_of_largest(path, self._file)
-        except BaseException:
-            self._file.close()
-            raise
-        self.level_sizes = tuple((page.imagewidth, page.imagelength) for page in self._pages)
-
-    @property
-    def first_page(self) -> tifffile.TiffPage:
-        return self._pages[0]
-
-    @property
-    def ome_xml(self) -> str:
-        return self._file.ome_metadata or ""
-
-    def read(self, level: int, lv_box: Box) -> np.ndarray:
-        page = self._pages[level]
-        pixels = np.empty((*lv_box.shape, 3), np.uint8)
-        pixels[:] = self.background
-        step_x, step_y = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
-        columns = -(-page.imagewidth // step_x)
-        for row in range(lv_box.y0 // step_y, -(-lv_box.y1 // step_y)):
-            for column in range(lv_box.x0 // step_x, -(-lv_box.x1 // step_x)):
-                segment = self._decode(page, row * columns + column, level, lv_box)
-                if segment is None:
-                    continue
-                here = Box.at(column * step_x, row * step_y, segment.shape[1], segment.shape[0]).clip(lv_box)
-                from_segment = here.seen_from(column * step_x, row * step_y)
-                pixels[here.seen_from(lv_box.x0, lv_box.y0).slices] = segment[from_segment.slices]
-        return pixels
-
-    def _decode(self, page: tifffile.TiffPage, index: int, level: int, lv_box: Box) -> np.ndarray | None:
-        """uint8 [H, W, 3], or None for a segment that was never written."""
-        if not page.databytecounts[index]:
-            return None
-        try:
-            with self._lock:
-                self._file.filehandle.seek(page.dataoffsets[index])
-                data = self._file.filehandle.read(page.databytecounts[index])
-            segment = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)[0]
-        except Exception as error:  # every codec has errors of its own
-            raise _damaged(self._path, level, lv_box, error) from None
-        if segment is None:
-            return None
-        gray_or_rgb = segment[0]
-        return gray_or_rgb[..., :3] if gray_or_rgb.shape[-1] >= 3 else np.repeat(gray_or_rgb[..., :1], 3, axis=-1)
-
-    def misplaced(self, level: int, lv_box: Box) -> tuple[float, float]:
-        return 0.0, 0.0
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _pages_of_largest(path: Path, file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    """One page a level of the largest image of the file. Raises UnreadableSlide where there is none that we can show."""
-    series = max(file.series, key=lambda series: series.keyframe.imagewidth * series.keyframe.imagelength, default=None)
-    if series is None:
-        raise UnreadableSlide(f"{path.name} is a TIFF without an image; copy it again from its source")
-    pages = [level.keyframe for level in series.levels]
-    for page in pages:
-        _require_rgb(path, page)
-    if len(series.levels[0].pages) > 1:
-        raise UnreadableSlide(
-            f"{path.name} is not a bright-field picture ({series.axes} {series.shape}); convert it to 8-bit RGB"
-        )
-    return pages
 
 
 class ArrayReader:
@@ -212,13 +131,7 @@ def _over(rgba_HWC: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
     return mixed.round().astype(np.uint8)
 
 
-def _require_rgb(path: Path, page: tifffile.TiffPage) -> None:
-    if page.dtype != np.uint8 or page.samplesperpixel not in (1, 3, 4) or page.planarconfig == 2:
-        kind = f"{page.samplesperpixel} channels of {page.dtype}"
-        raise UnreadableSlide(f"{path.name} is not a bright-field picture ({kind}); convert it to 8-bit RGB")
-
-
-def _damaged(path: Path, level: int, lv_box: Box, error: Exception) -> UnreadableSlide:
+def damaged(path: Path, level: int, lv_box: Box, error: Exception) -> UnreadableSlide:
     where = f"x {lv_box.x0}, y {lv_box.y0} of level {level}"
     return UnreadableSlide(f"{path.name} is damaged near {where} ({reason_of(error)}); copy it again from its source")
 

@@ -9,12 +9,17 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from omniwsi.geometry import Frame
 from omniwsi.grid import Tile
 from omniwsi.slide.slide import Slide
+
+_RUN = 8
+"""Tiles in a row that one thread reads. Neighbours show the same native tiles, each decoded by one thread while others wait:
+two threads that took every other tile would keep one core busy, and half of the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,9 @@ class TileBatch:
     """uint8"""
 
 
+_Promised = tuple[Tile, Future[np.ndarray]]
+
+
 def read_tiles(
     slide: Slide, frame: Frame, tiles: Sequence[Tile], batch_size: int, workers: int = 2
 ) -> Generator[TileBatch]:
@@ -31,13 +39,15 @@ def read_tiles(
 
     An error of any read is raised here, where its tile would have come.
     """
-    waiting: deque[tuple[Tile, Future[np.ndarray]]] = deque()
+    waiting: deque[_Promised] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
         try:
             rest = iter(tiles)
             while True:
-                while len(waiting) < 3 * batch_size and (tile := next(rest, None)) is not None:
-                    waiting.append((tile, pool.submit(slide.read, tile.g_box, frame)))
+                ahead = [(tile, Future[np.ndarray]()) for tile in islice(rest, 3 * batch_size - len(waiting))]
+                for start in range(0, len(ahead), _RUN):
+                    pool.submit(_read_run, slide, frame, ahead[start : start + _RUN])
+                waiting.extend(ahead)
                 if not waiting:
                     return
                 ready = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
@@ -45,3 +55,12 @@ def read_tiles(
                 yield TileBatch(tuple(tile for tile, _ in ready), pixels)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_run(slide: Slide, frame: Frame, run: Sequence[_Promised]) -> None:
+    """Keeps the promises: each is a tile's pixels, or its error."""
+    for tile, future in run:
+        try:
+            future.set_result(slide.read(tile.g_box, frame))
+        except BaseException as error:
+            future.set_exception(error)

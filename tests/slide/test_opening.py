@@ -25,7 +25,7 @@ def test_the_real_slides_open(wsi: Path) -> None:
     for name, reader, size, mpp in (
         ("kidney_HE2_crop_6144x4608.tiff", "tifffile", (6144, 4608), 0.504),
         ("kidney_HE2_38927x35509.tiff", "tifffile", (38927, 35509), 0.504),
-        ("CMU-1-Small-Region.svs", "OpenSlide", (2220, 2967), 0.499),
+        ("CMU-1-Small-Region.svs", "tifffile", (2220, 2967), 0.499),
         ("dicom_cmu_small_region", "OpenSlide", (2220, 2967), 0.499),
         ("dicom_cmu_small_region/level-3-frames-0-1.dcm", "OpenSlide", (2220, 2967), 0.499),
     ):

@@ -69,3 +69,28 @@ def test_an_error_comes_where_its_tile_would_have() -> None:
         for batch in read_tiles(slide, grid.frame, grid.tiles(), batch_size=2, workers=1):
             seen += len(batch.tiles)
     assert seen == 18
+
+
+class _InStep(ArraySlide):
+    """Two threads read at a time, each waiting for the other; notes which of them read what."""
+
+    def __init__(self) -> None:
+        super().__init__(blobs(800, 640), 1.0)
+        self.reader_of: dict[Box, int] = {}
+        self._both = threading.Barrier(2)
+
+    def read(self, g_box: Box, frame: Frame = Frame(1.0, 1.0)) -> np.ndarray:  # noqa: B008  # a frozen value
+        self._both.wait(10)
+        self.reader_of[g_box] = threading.get_ident()
+        return super().read(g_box, frame)
+
+
+def test_neighbours_are_read_by_one_thread() -> None:
+    """They show the same native tiles: threads that took turns would wait for each other all the time."""
+    slide = _InStep()
+    grid, _ = tiles_of(slide)
+    tiles = grid.tiles()[:32]
+    assert sum(len(batch.tiles) for batch in read_tiles(slide, grid.frame, tiles, batch_size=16, workers=2)) == 32
+    readers = [slide.reader_of[tile.g_box] for tile in tiles]
+    assert [len(set(readers[start : start + 8])) for start in (0, 8, 16, 24)] == [1, 1, 1, 1]
+    assert len(set(readers)) == 2
