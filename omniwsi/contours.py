@@ -30,8 +30,8 @@ TOLERANCE_PX = 0.3
 """How far, in pixels of the sweep, an outline may move when needless vertices are left out."""
 _NAMESPACE = uuid.UUID("6f1f2f0e-6a43-5c0c-9d0b-6a0f7f3c8f11")
 
-Read = Callable[[Box], np.ndarray]
-"""g_box -> uint8 [H, W] probabilities of one tissue, round(255 p)"""
+Read = Callable[[Box], np.ndarray | None]
+"""g_box -> uint8 [H, W] probabilities of one tissue, round(255 p); or None where the network has not looked"""
 Analysed = Callable[[Box], np.ndarray]
 """g_box -> bool [H, W]: where the network has looked"""
 
@@ -124,12 +124,13 @@ def _trace_window(
     width, height = size
     seen = Box(g_box.x0 - 1, g_box.y0 - 1, g_box.x1 + (g_box.x1 == width), g_box.y1 + (g_box.y1 == height))
     inside = seen.clip(Box(0, 0, width, height))
-    probs_HW = np.zeros(seen.shape, np.uint8)
-    probs_HW[inside.seen_from(seen.x0, seen.y0).slices] = read(inside)
-    mask_HW = probs_HW >= cut
-    if not mask_HW.any():
+    found_HW = read(inside)
+    if found_HW is None or found_HW.max() < cut:
         components.add_empty(g_box)
         return
+    probs_HW = np.zeros(seen.shape, np.uint8)
+    probs_HW[inside.seen_from(seen.x0, seen.y0).slices] = found_HW
+    mask_HW = probs_HW >= cut
     own = g_box.seen_from(seen.x0, seen.y0)
     edge_HW = mask_HW[own.slices] & _at_edge(analysed, g_box, size)
     ids_HW = components.add(mask_HW, probs_HW, own, g_box, edge_HW)

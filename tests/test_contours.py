@@ -14,7 +14,7 @@ from skimage.measure import find_contours
 
 import omniwsi.contours
 from omniwsi.contours import TraceOptions, _string, cut_value, trace
-from omniwsi.geometry import Frame
+from omniwsi.geometry import Box, Frame
 from omniwsi.objects import Contour
 from omniwsi.tissues import KIDNEY
 
@@ -203,6 +203,20 @@ def test_ids_are_uuids_of_slide_tissue_and_outline() -> None:
     assert all(str(uuid.UUID(id_)) == id_ for id_ in ids)
     elsewhere = [c.id for c in contours_of(probs, options=TraceOptions(0.5, 0.0, (1, 1), Frame(1, 1), "another"))]
     assert not set(ids) & set(elsewhere)
+
+
+def test_where_the_network_has_not_looked_nothing_is_found() -> None:
+    """Windows of nothing between others, all in one band and a whole band."""
+    probs = smooth(300, 500)
+    probs[:, 100:200] = probs[100:200] = 0
+
+    def read(g_box: Box) -> np.ndarray | None:
+        found = probs[g_box.slices]
+        return found if found.any() else None
+
+    assert {c.id for c in trace(read, (500, 300), KIDNEY[0], PLAIN, window_px=49)} == {
+        c.id for c in contours_of(probs, window_px=49)
+    }
 
 
 def test_nothing() -> None:
