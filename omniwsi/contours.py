@@ -154,7 +154,8 @@ class _Components:
     """4-connected components across windows. Ids are global; `_parent` leads each to its root."""
 
     def __init__(self, width: int) -> None:
-        self._parent: list[int] = [0]
+        self._next_id = 1
+        self._parent: dict[int, int] = {}
         self._objects: dict[int, _Object] = {}
         self._width = width
         # Ids of the pixels that the next windows touch: the row above the band, the band's last row, the column to the left.
@@ -168,8 +169,8 @@ class _Components:
     def add(self, mask_HW: np.ndarray, probs_HW: np.ndarray, own: Box, g_box: Box, edge_HW: np.ndarray) -> np.ndarray:
         """Global ids [H, W] of a window with its margin (0 is background); counts only the pixels it owns."""
         labels_HW, count = ndimage.label(mask_HW)
-        first = len(self._parent)
-        self._parent.extend(range(first, first + count))
+        first, self._next_id = self._next_id, self._next_id + count
+        self._parent.update((id_, id_) for id_ in range(first, first + count))
         self._count(labels_HW[own.slices], probs_HW[own.slices], g_box, edge_HW, first, count)
         ids_HW = np.where(labels_HW > 0, labels_HW + (first - 1), 0)
         self._join(ids_HW[0, 1 : 1 + g_box.width], self._above[g_box.x0 + 1 : g_box.x1 + 1])
@@ -225,9 +226,11 @@ class _Components:
         """Those that the next band cannot reach, with their rings."""
         for id_, name, ring in chains.take_closed():
             self._objects[self.root(id_)].rings[name] = ring
-        alive = {self.root(int(id_)) for id_ in np.unique(self._above) if id_}
-        alive |= {self.root(id_) for id_ in chains.open_ids()}
-        finished = [self._objects.pop(root) for root in list(self._objects) if root not in alive]
+        ids = {*self._above[self._above > 0].tolist(), *chains.open_ids()}
+        alive = {id_: self.root(id_) for id_ in ids}
+        roots = set(alive.values())
+        finished = [self._objects.pop(root) for root in list(self._objects) if root not in roots]
+        self._parent = alive | {root: root for root in roots}  # no other id will be asked for again
         return sorted(finished, key=lambda found: found.first_pixel)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 import uuid
 
 import numpy as np
@@ -217,6 +218,25 @@ def test_where_the_network_has_not_looked_nothing_is_found() -> None:
     assert {c.id for c in trace(read, (500, 300), KIDNEY[0], PLAIN, window_px=49)} == {
         c.id for c in contours_of(probs, window_px=49)
     }
+
+
+def test_memory_does_not_grow_with_height() -> None:
+    """Ten times the slide, ten times the objects: nothing of a band is kept when it is done."""
+    tile = smooth(200, 400, size=2)
+
+    def peak_bytes(height: int) -> int:
+        tracemalloc.start()
+        for _ in trace(repeated, (400, height), KIDNEY[0], PLAIN, window_px=200):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    def repeated(g_box: Box) -> np.ndarray:
+        return tile[np.arange(g_box.y0, g_box.y1) % 200, g_box.x0 : g_box.x1]
+
+    peak_bytes(400)  # what is made once in a process
+    assert peak_bytes(10_000) < 1.03 * peak_bytes(1000)
 
 
 def test_nothing() -> None:
