@@ -14,7 +14,17 @@ from scipy import ndimage
 from skimage.measure import find_contours
 
 import omniwsi.contours
-from omniwsi.contours import TraceOptions, _string, cut_value, trace
+from omniwsi.contours import (
+    TOLERANCE_PX,
+    TraceOptions,
+    _bands,
+    _signed_area,
+    _simpler,
+    _simplified,
+    _string,
+    cut_value,
+    trace,
+)
 from omniwsi.geometry import Box, Frame
 from omniwsi.objects import Contour
 from omniwsi.tissues import KIDNEY
@@ -194,6 +204,22 @@ def test_valid_after_qupath_has_rounded() -> None:
                 assert again.is_valid
                 assert not again.is_empty
                 assert again.equals(polygon)
+
+
+def test_rings_that_cross_when_simplified_are_kept_apart() -> None:
+    """One object with many holes and narrow bridges between them: neither crossed nor, for a few crossings, left whole."""
+    probs = smooth(400, 400, size=1)
+    bands = _bands(lambda g_box: probs[g_box.slices], (400, 400), 110, lambda g_box: np.ones(g_box.shape, bool), 400)
+    item = max((item for band in bands for found in band for item in found), key=lambda item: item.area_px)
+    rings = sorted(item.rings.values(), key=_signed_area, reverse=True)
+    alone = _simpler(np.array([shapely.LinearRing(ring) for ring in rings]), TOLERANCE_PX)
+    assert not shapely.Polygon(alone[0], alone[1:]).is_valid
+    (polygon,) = _simplified([rings])
+    assert polygon.is_valid
+    assert len(polygon.interiors) == len(rings) - 1 > 20
+    assert shapely.get_num_coordinates(polygon) < 1.1 * shapely.get_num_coordinates(alone).sum()
+    for ring, simple in zip(rings, (polygon.exterior, *polygon.interiors), strict=True):
+        assert shapely.hausdorff_distance(shapely.LinearRing(ring), simple) < 2 * TOLERANCE_PX
 
 
 def test_ids_are_uuids_of_slide_tissue_and_outline() -> None:
