@@ -16,6 +16,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 import shapely
@@ -30,8 +31,8 @@ TOLERANCE_PX = 0.3
 """How far, in pixels of the sweep, an outline may move when needless vertices are left out."""
 _NAMESPACE = uuid.UUID("6f1f2f0e-6a43-5c0c-9d0b-6a0f7f3c8f11")
 
-Read = Callable[[Box], np.ndarray]
-"""g_box -> uint8 [H, W] probabilities of one tissue, round(255 p)"""
+Read = Callable[[Box], np.ndarray | None]
+"""g_box -> uint8 [H, W] probabilities of one tissue, round(255 p); or None where the network has not looked"""
 Analysed = Callable[[Box], np.ndarray]
 """g_box -> bool [H, W]: where the network has looked"""
 
@@ -55,9 +56,14 @@ def trace(
     analysed: Analysed = lambda g_box: np.ones(g_box.shape, bool),
     window_px: int = WINDOW_PX,
 ) -> Iterator[Contour]:
-    """Every object of `tissue` in probabilities of `size` (width, height), from top to bottom."""
-    for found in _objects(read, size, cut_value(options.threshold), analysed, window_px):
-        yield from _contours(found, tissue, options)
+    """Every object of `tissue` in probabilities of `size` (width, height), from top to bottom.
+
+    By bands of windows: those that end in a band come in the order of their first pixels.
+    """
+    for band in _bands(read, size, cut_value(options.threshold), analysed, window_px):
+        # Window by window: outlines as they were found, and GEOS's copies of them, take several times what is left at the end.
+        done = [item for found in band for item in _contours(found, tissue, options)]
+        yield from (contour for _, contour in sorted(done, key=itemgetter(0)))
 
 
 def cut_value(threshold: float) -> int:
@@ -91,19 +97,23 @@ class _Object:
         self.rings |= other.rings
 
 
-def _objects(
+def _bands(
     read: Read, size: tuple[int, int], cut: int, analysed: Analysed, window_px: int
-) -> Iterator[list[_Object]]:
-    """Objects as they are completed, a band of windows at a time, in the order of their first pixels."""
+) -> Iterator[Iterator[list[_Object]]]:
+    """A band of windows at a time, to be used up in turn: objects as they are completed, window by window."""
     width, height = size
     components = _Components(width)
     chains = _Chains()
-    for y0 in range(0, height, window_px):
+
+    def band(y0: int) -> Iterator[list[_Object]]:
         for x0 in range(0, width, window_px):
             g_box = Box(x0, y0, min(x0 + window_px, width), min(y0 + window_px, height))
             _trace_window(read, size, cut, analysed, g_box, components, chains)
+            yield components.take_finished(chains, g_box.x1)
         components.next_band(is_last=y0 + window_px >= height)
         yield components.take_finished(chains)
+
+    yield from map(band, range(0, height, window_px))
     assert not chains.open, "every chain closes inside the slide"
 
 
@@ -124,12 +134,13 @@ def _trace_window(
     width, height = size
     seen = Box(g_box.x0 - 1, g_box.y0 - 1, g_box.x1 + (g_box.x1 == width), g_box.y1 + (g_box.y1 == height))
     inside = seen.clip(Box(0, 0, width, height))
-    probs_HW = np.zeros(seen.shape, np.uint8)
-    probs_HW[inside.seen_from(seen.x0, seen.y0).slices] = read(inside)
-    mask_HW = probs_HW >= cut
-    if not mask_HW.any():
+    found_HW = read(inside)
+    if found_HW is None or found_HW.max() < cut:
         components.add_empty(g_box)
         return
+    probs_HW = np.zeros(seen.shape, np.uint8)
+    probs_HW[inside.seen_from(seen.x0, seen.y0).slices] = found_HW
+    mask_HW = probs_HW >= cut
     own = g_box.seen_from(seen.x0, seen.y0)
     edge_HW = mask_HW[own.slices] & _at_edge(analysed, g_box, size)
     ids_HW = components.add(mask_HW, probs_HW, own, g_box, edge_HW)
@@ -153,7 +164,8 @@ class _Components:
     """4-connected components across windows. Ids are global; `_parent` leads each to its root."""
 
     def __init__(self, width: int) -> None:
-        self._parent: list[int] = [0]
+        self._next_id = 1
+        self._parent: dict[int, int] = {}
         self._objects: dict[int, _Object] = {}
         self._width = width
         # Ids of the pixels that the next windows touch: the row above the band, the band's last row, the column to the left.
@@ -167,8 +179,8 @@ class _Components:
     def add(self, mask_HW: np.ndarray, probs_HW: np.ndarray, own: Box, g_box: Box, edge_HW: np.ndarray) -> np.ndarray:
         """Global ids [H, W] of a window with its margin (0 is background); counts only the pixels it owns."""
         labels_HW, count = ndimage.label(mask_HW)
-        first = len(self._parent)
-        self._parent.extend(range(first, first + count))
+        first, self._next_id = self._next_id, self._next_id + count
+        self._parent.update((id_, id_) for id_ in range(first, first + count))
         self._count(labels_HW[own.slices], probs_HW[own.slices], g_box, edge_HW, first, count)
         ids_HW = np.where(labels_HW > 0, labels_HW + (first - 1), 0)
         self._join(ids_HW[0, 1 : 1 + g_box.width], self._above[g_box.x0 + 1 : g_box.x1 + 1])
@@ -220,14 +232,18 @@ class _Components:
         self._above, self._last_row = nothing if is_last else self._last_row, nothing.copy()
         self._left = np.zeros(0, np.int64)
 
-    def take_finished(self, chains: _Chains) -> list[_Object]:
-        """Those that the next band cannot reach, with their rings."""
+    def take_finished(self, chains: _Chains, x: int = 0) -> list[_Object]:
+        """Those that no further window can reach, with their rings; the band's windows are done as far as `x`."""
         for id_, name, ring in chains.take_closed():
             self._objects[self.root(id_)].rings[name] = ring
-        alive = {self.root(int(id_)) for id_ in np.unique(self._above) if id_}
-        alive |= {self.root(id_) for id_ in chains.open_ids()}
-        finished = [self._objects.pop(root) for root in list(self._objects) if root not in alive]
-        return sorted(finished, key=lambda found: found.first_pixel)
+        ids = {*chains.open_ids()}.union(
+            *(edge[edge > 0].tolist() for edge in (self._above[x:], self._last_row, self._left))
+        )
+        alive = {id_: self.root(id_) for id_ in ids}
+        roots = set(alive.values())
+        finished = [self._objects.pop(root) for root in list(self._objects) if root not in roots]
+        self._parent = alive | {root: root for root in roots}  # no other id will be asked for again
+        return finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,7 +440,8 @@ def _string(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 # --- From rings to Contours -------------------------------------------------------------------------------------------
 
 
-def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -> Iterator[Contour]:
+def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -> Iterator[tuple[int, Contour]]:
+    """With the first pixel of each."""
     um2_per_g_px = options.frame.step_x * options.frame.step_y * options.l0_mpp[0] * options.l0_mpp[1]
     min_area_px = options.min_area_um2 / um2_per_g_px
     kept, outlines = [], []
@@ -443,27 +460,55 @@ def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -
     for item, shape in zip(kept, _valid_after_rounding(shapes), strict=True):
         contour = _contour(item, shape, tissue, options)
         if contour is not None:
-            yield contour
+            yield item.first_pixel, contour
 
 
 def _simplified(outlines: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Polygons [exterior, *holes] without needless vertices, by TOLERANCE_PX.
-
-    Ring by ring, which is quick; where that makes rings cross, again by GEOS's slow way that keeps them apart.
-    """
-    rings = [shapely.LinearRing(ring) for outline in outlines for ring in outline]
-    simple = shapely.simplify(np.array(rings), TOLERANCE_PX, preserve_topology=False)
-    flat = shapely.get_num_points(simple) < 4
-    simple[flat] = np.array(rings)[flat]
+    """Polygons [exterior, *holes] without needless vertices, by TOLERANCE_PX."""
+    rings = np.array([shapely.LinearRing(ring) for outline in outlines for ring in outline])
+    simple = _simpler(rings, TOLERANCE_PX)
     ring_ends = np.append(0, shapely.get_num_points(simple).cumsum())
     polygon_ends = np.append(0, np.cumsum([len(outline) for outline in outlines]))
     polygons = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, shapely.get_coordinates(simple), (ring_ends, polygon_ends)
     )
-    bad = np.flatnonzero(~shapely.is_valid(polygons))
-    whole = [shapely.Polygon(outlines[i][0], outlines[i][1:]) for i in bad.tolist()]
-    polygons[bad] = shapely.simplify(whole, TOLERANCE_PX, preserve_topology=True)
+    for i in np.flatnonzero(~shapely.is_valid(polygons)):
+        own = slice(polygon_ends[i], polygon_ends[i + 1])
+        polygons[i] = _uncrossed(rings[own], simple[own])
     return polygons
+
+
+def _simpler(rings: np.ndarray, tolerance_px: float) -> np.ndarray:
+    """Each ring by itself, which is quick; what would be left without area stays as it is."""
+    simple = shapely.simplify(rings, tolerance_px, preserve_topology=False)
+    flat = shapely.get_num_points(simple) < 4
+    simple[flat] = rings[flat]
+    return simple
+
+
+def _uncrossed(rings: np.ndarray, simple: np.ndarray) -> shapely.Polygon:
+    """The polygon [exterior, *holes]: rings that cross when they are simplified are simplified less, in the end not at all.
+
+    GEOS can keep them apart itself, in time that grows with the square of an outline's length: a minute for two million vertices.
+    """
+    for part in (1 / 2, 1 / 4, 1 / 8, 0):
+        crossing = _crossing(simple)
+        if not crossing.any():
+            break
+        simple[crossing] = _simpler(rings[crossing], part * TOLERANCE_PX)
+    return shapely.polygons(simple[0], simple[1:])
+
+
+def _crossing(rings: np.ndarray) -> np.ndarray:
+    """bool [N]: which of the rings meet themselves or another."""
+    i, j = shapely.STRtree(rings).query(rings)
+    longer = np.lexsort((np.arange(len(rings)), shapely.get_num_points(rings))).argsort()
+    i, j = i[longer[i] > longer[j]], j[longer[i] > longer[j]]  # the longer of a pair is the one to be indexed
+    shapely.prepare(rings)
+    meet = shapely.intersects(rings[i], rings[j])
+    crossing: np.ndarray = ~shapely.is_simple(rings)
+    crossing[i[meet]] = crossing[j[meet]] = True
+    return crossing
 
 
 def _signed_area(ring_N2: np.ndarray) -> float:

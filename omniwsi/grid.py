@@ -97,15 +97,26 @@ class Coverage:
         for tile in tiles:
             self._used[tile.row, tile.column] = True
 
+    def touches(self, g_box: Box) -> bool:
+        """Whether any tile reaches `g_box`: a look-up, however large the box."""
+        return bool(self._used[self._reaching(g_box)].any())
+
     def __call__(self, g_box: Box) -> np.ndarray:
         seen_HW = np.zeros(g_box.shape, bool)
-        rows = _reaching(self._grid.starts_y, self._grid.tile_px, g_box.y0, g_box.y1)
-        columns = _reaching(self._grid.starts_x, self._grid.tile_px, g_box.x0, g_box.x1)
+        rows, columns = self._reaching(g_box)
         for row, column in np.argwhere(self._used[rows, columns]):
             x, y = self._grid.starts_x[columns.start + column], self._grid.starts_y[rows.start + row]
             tile = Box.at(x, y, self._grid.tile_px, self._grid.tile_px).clip(g_box)
             seen_HW[tile.seen_from(g_box.x0, g_box.y0).slices] = True
         return seen_HW
+
+    def _reaching(self, g_box: Box) -> tuple[slice, slice]:
+        """Rows and columns of the tiles of the grid, used or not, that meet `g_box`."""
+        tile_px = self._grid.tile_px
+        return (
+            _reaching(self._grid.starts_y, tile_px, g_box.y0, g_box.y1),
+            _reaching(self._grid.starts_x, tile_px, g_box.x0, g_box.x1),
+        )
 
 
 def _reaching(starts: Sequence[int], length: int, begin: int, end: int) -> slice:

@@ -1,4 +1,5 @@
-"""Mosaic: the blended probabilities of one sweep, written from top to bottom while only one band of rows is in memory.
+"""Mosaic: the blended probabilities of one sweep, written from top to bottom while only one band of rows is in memory,
+and of that band only the columns that tiles fall on.
 
 Tiles arrive row-major. Each adds its probabilities under a window that falls towards its borders; rows that no later tile
 can reach are divided by the sum of the windows, rounded to uint8 = round(255 p) and written, `STRIP_ROWS` at a time. A tile
@@ -28,7 +29,8 @@ from omniwsi.grid import Grid, Tile
 STRIP_ROWS = 512
 """Rows written, and recorded, at a time: the height of a chunk."""
 _CHUNK_PX = 512
-_SHARD_PX = 8192
+_COLUMN_PX = 2048
+"""Width of what is blended and written together, a shard: where no tile falls, nothing is held, computed or written."""
 
 Clip = Callable[[Box], np.ndarray]
 """g_box -> bool or weights [H, W]: where results are wanted, and how much they count."""
@@ -68,9 +70,8 @@ class Mosaic:
         self._weight_H = _added_up(ramp, grid.starts_y, height)
         self.rows_done = self._read_record()
         self._array = _open_array(folder / "probs.zarr", (tissue_count, height, width), fresh=self.rows_done == 0)
-        self._sum_THW = np.zeros((tissue_count, grid.tile_px, width), np.float32)
+        self._columns: dict[int, _Column] = {}
         self._band_y0 = self.rows_done
-        self._strip_THW = np.zeros((tissue_count, STRIP_ROWS, width), np.uint8)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._writing: Future[None] | None = None
 
@@ -90,9 +91,19 @@ class Mosaic:
 
     def _blend(self, g_box: Box, probs_THW: np.ndarray) -> None:
         inside = g_box.clip(Box(0, self._band_y0, *self.grid.size))
-        in_band = inside.seen_from(0, self._band_y0).slices
-        in_tile = inside.seen_from(g_box.x0, g_box.y0).slices
-        self._sum_THW[:, *in_band] += probs_THW[:, *in_tile] * self._window[in_tile]
+        for x0 in range(inside.x0 - inside.x0 % _COLUMN_PX, inside.x1, _COLUMN_PX):
+            column = self._column(x0)
+            here = inside.clip(column.band(self._band_y0))
+            in_band = here.seen_from(x0, self._band_y0).slices
+            in_tile = here.seen_from(g_box.x0, g_box.y0).slices
+            column.sum_THW[:, *in_band] += probs_THW[:, *in_tile] * self._window[in_tile]
+            column.y1 = max(column.y1, here.y1)
+
+    def _column(self, x0: int) -> _Column:
+        if x0 not in self._columns:
+            width = min(_COLUMN_PX, self.grid.size[0] - x0)
+            self._columns[x0] = _Column(x0, width, self._array.shape[0], self.grid.tile_px)
+        return self._columns[x0]
 
     def _retire(self, until_y: int) -> None:
         """Move the band down to `until_y`; the rows above it are final."""
@@ -100,36 +111,36 @@ class Mosaic:
         while self._band_y0 < until_y:
             room = STRIP_ROWS - self._band_y0 % STRIP_ROWS
             rows = min(until_y - self._band_y0, room, self.grid.tile_px)
-            self._to_strip(rows)
-            band = self._sum_THW
-            band[:, : band.shape[1] - rows] = band[:, rows:]
-            band[:, band.shape[1] - rows :] = 0
+            for column in self._columns.values():
+                self._to_strip(column, rows)
+                column.move_down(rows)
             self._band_y0 += rows
             if self._band_y0 % STRIP_ROWS == 0 or self._band_y0 == self.grid.size[1]:
                 self._write_strip()
 
-    def _to_strip(self, rows: int) -> None:
-        """The first `rows` of the band, normalised, into the strip."""
-        weight_H = self._weight_H[self._band_y0 : self._band_y0 + rows]
-        probs_THW = self._sum_THW[:, :rows]
-        probs_THW /= np.outer(weight_H, self._weight_W)
+    def _to_strip(self, column: _Column, rows: int) -> None:
+        """The first `rows` of the column's band, normalised, into its strip."""
+        g_box = column.band(self._band_y0, rows)
+        probs_THW = column.sum_THW[:, :rows]
+        probs_THW /= np.outer(self._weight_H[g_box.y0 : g_box.y1], self._weight_W[g_box.x0 : g_box.x1])
         if self._clip is not None:
-            probs_THW *= self._clip(Box(0, self._band_y0, self.grid.size[0], self._band_y0 + rows))
+            probs_THW *= self._clip(g_box)
         start = self._band_y0 % STRIP_ROWS
-        self._strip_THW[:, start : start + rows] = np.rint(255 * probs_THW)
+        column.strip_THW[:, start : start + rows] = np.rint(255 * probs_THW)
 
     def _write_strip(self) -> None:
         """Behind the network's back; one strip waits at most."""
         self._wait()
         y1 = self._band_y0
         y0 = (y1 - 1) // STRIP_ROWS * STRIP_ROWS
-        strip_THW = self._strip_THW[:, : y1 - y0].copy()
-        self._strip_THW[:] = 0
-        self._writing = self._writer.submit(self._store, y0, y1, strip_THW)
+        strips = {x0: column.take_strip()[:, : y1 - y0] for x0, column in self._columns.items()}
+        self._columns = {x0: column for x0, column in self._columns.items() if column.y1 > y1}
+        self._writing = self._writer.submit(self._store, y0, y1, strips)
 
-    def _store(self, y0: int, y1: int, strip_THW: np.ndarray) -> None:
-        if strip_THW.any():  # chunks of zeros are not stored: glass costs nothing
-            self._array[:, y0:y1] = strip_THW
+    def _store(self, y0: int, y1: int, strips: dict[int, np.ndarray]) -> None:
+        for x0, strip_THW in strips.items():
+            if strip_THW.any():  # chunks of zeros are not stored: glass costs nothing
+                self._array[:, y0:y1, x0 : x0 + strip_THW.shape[2]] = strip_THW
         partial = self._record.with_suffix(".partial")
         partial.write_text(json.dumps({"rows_done": y1}))
         partial.replace(self._record)
@@ -146,11 +157,14 @@ class Mosaic:
         except FileNotFoundError:
             return 0
 
-    def read(self, g_box: Box) -> np.ndarray:
-        """uint8 [T, H, W] of what is finished; 0 outside of the grid."""
+    def read(self, g_box: Box, channels: slice = slice(None)) -> np.ndarray:
+        """uint8 [T, H, W] of what is finished, of all tissues or some; 0 outside of the grid."""
         inside = g_box.clip(self.grid.g_box)
-        probs_THW = np.zeros((self._array.shape[0], *g_box.shape), np.uint8)
-        probs_THW[:, *inside.seen_from(g_box.x0, g_box.y0).slices] = self._array[:, *inside.slices]
+        found_THW = np.asarray(self._array[channels, *inside.slices])
+        if inside == g_box:
+            return found_THW
+        probs_THW = np.zeros((len(found_THW), *g_box.shape), np.uint8)
+        probs_THW[:, *inside.seen_from(g_box.x0, g_box.y0).slices] = found_THW
         return probs_THW
 
     def __enter__(self) -> Mosaic:
@@ -165,7 +179,31 @@ class Mosaic:
             self._wait()
         finally:
             self._writer.shutdown(wait=True)
-            del self._sum_THW, self._strip_THW  # the band is large, and a finished mosaic is only read
+            self._columns.clear()  # they are large, and a finished mosaic is only read
+
+
+class _Column:
+    """Some columns of the band: kept from the first tile that reaches them to the strip that the last one ends in."""
+
+    def __init__(self, x0: int, width: int, tissue_count: int, tile_px: int) -> None:
+        self._x0, self._width = x0, width
+        self.sum_THW = np.zeros((tissue_count, tile_px, width), np.float32)
+        self.strip_THW = np.zeros((tissue_count, STRIP_ROWS, width), np.uint8)
+        self.y1 = 0
+        """Where the lowest of its tiles ends."""
+
+    def band(self, y0: int, rows: int | None = None) -> Box:
+        """The box of `rows` from `y0` on, or of as many as are held."""
+        return Box.at(self._x0, y0, self._width, self.sum_THW.shape[1] if rows is None else rows)
+
+    def move_down(self, rows: int) -> None:
+        kept = self.sum_THW.shape[1] - rows
+        self.sum_THW[:, :kept] = self.sum_THW[:, rows:]
+        self.sum_THW[:, kept:] = 0
+
+    def take_strip(self) -> np.ndarray:
+        taken, self.strip_THW = self.strip_THW, np.zeros_like(self.strip_THW)
+        return taken
 
 
 def _open_array(path: Path, shape: tuple[int, int, int], fresh: bool) -> zarr.Array[Any]:
@@ -176,7 +214,7 @@ def _open_array(path: Path, shape: tuple[int, int, int], fresh: bool) -> zarr.Ar
         path,
         shape=shape,
         chunks=(1, STRIP_ROWS, _CHUNK_PX),
-        shards=(shape[0], STRIP_ROWS, _SHARD_PX),
+        shards=(shape[0], STRIP_ROWS, _COLUMN_PX),
         dtype=np.uint8,
         fill_value=0,
         compressors=ZstdCodec(level=1),

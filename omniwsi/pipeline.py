@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,12 +104,16 @@ class Progress:
 Tell = Callable[[Progress], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SweepPlan:
     sweep: Sweep
     grid: Grid
     tiles: tuple[Tile, ...]
     mm2_per_tile: float
+
+    @cached_property
+    def covered(self) -> Coverage:
+        return Coverage(self.grid, self.tiles)
 
 
 @dataclass(frozen=True)
@@ -396,7 +400,7 @@ class _Clock:
 
 def _write_pyramid(run: Run, mosaics: Sequence[Mosaic], plan: Plan, tell: Tell) -> None:
     layers = [
-        Layer(mosaic.read, mosaic.grid.frame, sweep.sweep.tissues)
+        Layer(partial(_read, mosaic, sweep), sweep.grid.frame, sweep.sweep.tissues)
         for mosaic, sweep in zip(mosaics, plan.sweeps, strict=True)
     ]
     path = run.making(PYRAMID)
@@ -441,7 +445,7 @@ def _traced(
     for mosaic, sweep in zip(mosaics, plan.sweeps, strict=True):
         analysed = _analysed(sweep, plan.region)
         for channel, tissue in enumerate(sweep.sweep.tissues):
-            read = partial(_read_and_tell, mosaic, channel, tissue.name, before, total, tell)
+            read = partial(_read_and_tell, mosaic, sweep, channel, before, total, tell)
             trace_options = TraceOptions(
                 options.threshold, tissue.min_area_um2, info.mpp, sweep.grid.frame, info.fingerprint
             )
@@ -450,21 +454,26 @@ def _traced(
 
 
 def _read_and_tell(
-    mosaic: Mosaic, channel: int, name: str, before: int, total: int, tell: Tell, g_box: Box
-) -> np.ndarray:
+    mosaic: Mosaic, plan: SweepPlan, channel: int, before: int, total: int, tell: Tell, g_box: Box
+) -> np.ndarray | None:
     """Windows come from top to bottom: where one begins says how far tracing is."""
     width, height = mosaic.grid.size
     done = before + width * min(max(g_box.y0, 0), height)
-    tell(Progress("contours", done // 10**6, total // 10**6, f"Mpx, {name}"))
-    return mosaic.read(g_box)[channel]
+    tell(Progress("contours", done // 10**6, total // 10**6, f"Mpx, {plan.sweep.tissues[channel].name}"))
+    found_1HW = _read(mosaic, plan, g_box, slice(channel, channel + 1))
+    return None if found_1HW is None else found_1HW[0]
+
+
+def _read(mosaic: Mosaic, plan: SweepPlan, g_box: Box, channels: slice = slice(None)) -> np.ndarray | None:
+    """What a sweep found, or None where none of its tiles fell: glass is not read."""
+    return mosaic.read(g_box, channels) if plan.covered.touches(g_box) else None
 
 
 def _analysed(plan: SweepPlan, region: Region | None) -> Callable[[Box], np.ndarray]:
     """Where a sweep has looked, and was wanted to."""
-    covered = Coverage(plan.grid, plan.tiles)
     if region is None:
-        return covered
-    return lambda g_box: covered(g_box) & region.mask(g_box, plan.grid.frame)
+        return plan.covered
+    return lambda g_box: plan.covered(g_box) & region.mask(g_box, plan.grid.frame)
 
 
 @dataclass(slots=True)

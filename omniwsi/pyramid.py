@@ -9,9 +9,11 @@ Axes: T tissue (the `c` axis), H rows, W columns. Frames: b base pixels of level
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -31,8 +33,8 @@ _CHUNK_PX: dict[Version, int] = {"0.5": 512, "0.4": 1024}
 _SMALLEST_PX = 512
 """The coarsest level's longer side is at most this."""
 
-Read = Callable[[Box], np.ndarray]
-"""g_box -> uint8 [T, H, W] of one sweep; 0 outside of the slide"""
+Read = Callable[[Box], np.ndarray | None]
+"""g_box -> uint8 [T, H, W] of one sweep, 0 outside of the slide; or None where it has not looked"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,17 @@ def write_pyramid(
     levels = [_create_level(group, str(i), spec, size) for i, size in enumerate(spec.level_sizes)]
     boxes = [_shards(size) for size in spec.level_sizes]
     done, total = 0, sum(len(shards) for shards in boxes)
-    for i, level in enumerate(levels):
-        source = (lambda box: _base(spec, layers, box)) if i == 0 else _Halving(levels[i - 1])
-        for box in boxes[i]:
+    source: Read = partial(_base, spec, layers)
+    for level, shards in zip(levels, boxes, strict=True):
+        stored: set[tuple[int, int]] = set()
+        for box in shards:
             pixels_THW = source(box)
-            if pixels_THW.any():  # chunks of zeros are not stored
+            if pixels_THW is not None and pixels_THW.any():  # glass is neither stored nor read again
                 level[:, *box.slices] = pixels_THW
+                stored.add((box.x0, box.y0))
             done += 1
             tell(done, total)
+        source = _Halving(level, stored)
 
 
 def read_channel(path: Path, channel: int, level: int = 0) -> np.ndarray:
@@ -196,43 +201,54 @@ def _shards(size: tuple[int, int]) -> list[Box]:
     ]
 
 
-def _base(spec: PyramidSpec, layers: Sequence[Layer], b_box: Box) -> np.ndarray:
-    """uint8 [T, H, W] of the base, each channel resampled from the sweep it comes from."""
-    channel = {tissue.name: i for i, tissue in enumerate(spec.tissues)}
-    pixels_THW = np.zeros((len(spec.tissues), *b_box.shape), np.uint8)
+def _base(spec: PyramidSpec, layers: Sequence[Layer], b_box: Box) -> np.ndarray | None:
+    """uint8 [T, H, W] of the base, each channel resampled from the sweep it comes from; None where none has looked."""
+    planes: dict[str, np.ndarray] = {}
     for layer in layers:
-        for tissue, plane_HW in zip(layer.tissues, _layer(spec, layer, b_box), strict=True):
-            pixels_THW[channel[tissue.name]] = plane_HW
-    return pixels_THW
+        planes_THW = _layer(spec, layer, b_box)
+        if planes_THW is not None:
+            planes |= zip((tissue.name for tissue in layer.tissues), planes_THW, strict=True)
+    if not planes:
+        return None
+    glass_HW = np.zeros(b_box.shape, np.uint8)
+    return np.stack([planes.get(tissue.name, glass_HW) for tissue in spec.tissues])
 
 
-def _layer(spec: PyramidSpec, layer: Layer, b_box: Box) -> np.ndarray:
+def _layer(spec: PyramidSpec, layer: Layer, b_box: Box) -> np.ndarray | None:
     scale_x, scale_y = spec.frame.step_x / layer.frame.step_x, spec.frame.step_y / layer.frame.step_y
     if scale_x == scale_y == 1:
         return layer.read(b_box)
     edges = b_box.x0 * scale_x, b_box.y0 * scale_y, b_box.x1 * scale_x, b_box.y1 * scale_y
     g_box = source_box(edges, scale_x, scale_y)
     planes_THW = layer.read(g_box)
-    if not planes_THW.any():
-        return np.zeros((len(planes_THW), *b_box.shape), np.uint8)
+    if planes_THW is None:
+        return None
     seen = (edges[0] - g_box.x0, edges[1] - g_box.y0, edges[2] - g_box.x0, edges[3] - g_box.y0)
     with ThreadPoolExecutor(len(planes_THW)) as pool:
         return np.stack(list(pool.map(lambda plane: resample(plane, seen, b_box.size, smooth=True), planes_THW)))
 
 
 class _Halving:
-    """Boxes of a level as the mean of 2 x 2 pixels of the level below, rounded half up."""
+    """Shards of a level as the mean of 2 x 2 pixels of the level below, rounded half up."""
 
-    def __init__(self, below: zarr.Array[Any]) -> None:
-        self._below = below
+    def __init__(self, below: zarr.Array[Any], stored: Container[tuple[int, int]]) -> None:
+        """`stored` are the (x, y) at which shards of `below` begin that hold anything."""
+        self._below, self._stored = below, stored
 
-    def __call__(self, box: Box) -> np.ndarray:
+    def __call__(self, box: Box) -> np.ndarray | None:
+        beginnings = product((2 * box.x0, 2 * box.x0 + SHARD_PX), (2 * box.y0, 2 * box.y0 + SHARD_PX))
+        if not any(beginning in self._stored for beginning in beginnings):
+            return None
         _, height, width = self._below.shape
         source = Box(2 * box.x0, 2 * box.y0, min(2 * box.x1, width), min(2 * box.y1, height))
-        pixels = np.asarray(self._below[:, *source.slices])
-        odd = [(0, 0), (0, source.height % 2), (0, source.width % 2)]
-        pixels = np.pad(pixels, odd, mode="edge") if source.height % 2 or source.width % 2 else pixels
-        sums = pixels[:, ::2, ::2].astype(np.uint16)
-        for y, x in ((0, 1), (1, 0), (1, 1)):
-            sums += pixels[:, y::2, x::2]
-        return ((sums + 2) // 4).astype(np.uint8)
+        return np.stack([_halved(plane_HW) for plane_HW in np.asarray(self._below[:, *source.slices])])
+
+
+def _halved(plane_HW: np.ndarray) -> np.ndarray:
+    height, width = plane_HW.shape
+    if height % 2 or width % 2:
+        plane_HW = np.pad(plane_HW, [(0, height % 2), (0, width % 2)], mode="edge")
+    sums = plane_HW[::2, ::2].astype(np.uint16)
+    for y, x in ((0, 1), (1, 0), (1, 1)):
+        sums += plane_HW[y::2, x::2]
+    return ((sums + 2) // 4).astype(np.uint8)

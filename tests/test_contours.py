@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 import uuid
 
 import numpy as np
@@ -13,8 +14,18 @@ from scipy import ndimage
 from skimage.measure import find_contours
 
 import omniwsi.contours
-from omniwsi.contours import TraceOptions, _string, cut_value, trace
-from omniwsi.geometry import Frame
+from omniwsi.contours import (
+    TOLERANCE_PX,
+    TraceOptions,
+    _bands,
+    _signed_area,
+    _simpler,
+    _simplified,
+    _string,
+    cut_value,
+    trace,
+)
+from omniwsi.geometry import Box, Frame
 from omniwsi.objects import Contour
 from omniwsi.tissues import KIDNEY
 
@@ -195,6 +206,22 @@ def test_valid_after_qupath_has_rounded() -> None:
                 assert again.equals(polygon)
 
 
+def test_rings_that_cross_when_simplified_are_kept_apart() -> None:
+    """One object with many holes and narrow bridges between them: neither crossed nor, for a few crossings, left whole."""
+    probs = smooth(400, 400, size=1)
+    bands = _bands(lambda g_box: probs[g_box.slices], (400, 400), 110, lambda g_box: np.ones(g_box.shape, bool), 400)
+    item = max((item for band in bands for found in band for item in found), key=lambda item: item.area_px)
+    rings = sorted(item.rings.values(), key=_signed_area, reverse=True)
+    alone = _simpler(np.array([shapely.LinearRing(ring) for ring in rings]), TOLERANCE_PX)
+    assert not shapely.Polygon(alone[0], alone[1:]).is_valid
+    (polygon,) = _simplified([rings])
+    assert polygon.is_valid
+    assert len(polygon.interiors) == len(rings) - 1 > 20
+    assert shapely.get_num_coordinates(polygon) < 1.1 * shapely.get_num_coordinates(alone).sum()
+    for ring, simple in zip(rings, (polygon.exterior, *polygon.interiors), strict=True):
+        assert shapely.hausdorff_distance(shapely.LinearRing(ring), simple) < 2 * TOLERANCE_PX
+
+
 def test_ids_are_uuids_of_slide_tissue_and_outline() -> None:
     probs = smooth(100, 100)
     ids = [c.id for c in contours_of(probs)]
@@ -203,6 +230,39 @@ def test_ids_are_uuids_of_slide_tissue_and_outline() -> None:
     assert all(str(uuid.UUID(id_)) == id_ for id_ in ids)
     elsewhere = [c.id for c in contours_of(probs, options=TraceOptions(0.5, 0.0, (1, 1), Frame(1, 1), "another"))]
     assert not set(ids) & set(elsewhere)
+
+
+def test_where_the_network_has_not_looked_nothing_is_found() -> None:
+    """Windows of nothing between others, all in one band and a whole band."""
+    probs = smooth(300, 500)
+    probs[:, 100:200] = probs[100:200] = 0
+
+    def read(g_box: Box) -> np.ndarray | None:
+        found = probs[g_box.slices]
+        return found if found.any() else None
+
+    assert {c.id for c in trace(read, (500, 300), KIDNEY[0], PLAIN, window_px=49)} == {
+        c.id for c in contours_of(probs, window_px=49)
+    }
+
+
+def test_memory_does_not_grow_with_height() -> None:
+    """Ten times the slide, ten times the objects: nothing of a band is kept when it is done."""
+    tile = smooth(200, 400, size=2)
+
+    def peak_bytes(height: int) -> int:
+        tracemalloc.start()
+        for _ in trace(repeated, (400, height), KIDNEY[0], PLAIN, window_px=200):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    def repeated(g_box: Box) -> np.ndarray:
+        return tile[np.arange(g_box.y0, g_box.y1) % 200, g_box.x0 : g_box.x1]
+
+    peak_bytes(400)  # what is made once in a process
+    assert peak_bytes(10_000) < 1.03 * peak_bytes(1000)
 
 
 def test_nothing() -> None:

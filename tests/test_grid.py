@@ -51,7 +51,10 @@ def test_coverage_equals_painting_every_tile(grid: Grid, seed: int, corners: tup
         painted_HW[tile.g_box.slices] = True
     x0, y0, x1, y1 = corners
     g_box = Box(x0, y0, x1, y1).clip(Box(0, 0, 200, 200))
-    np.testing.assert_array_equal(Coverage(grid, tiles)(g_box), painted_HW[g_box.slices])
+    coverage = Coverage(grid, tiles)
+    np.testing.assert_array_equal(coverage(g_box), painted_HW[g_box.slices])
+    if g_box.area_px:
+        assert coverage.touches(g_box) == painted_HW[g_box.slices].any()
 
 
 def test_over_a_slide() -> None:

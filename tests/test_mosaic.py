@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def slow_twin(grid: Grid, tiles: tuple[Tile, ...], tissues: int) -> np.ndarray:
     return np.rint(255 * total[:, :height, :width] / weight[:height, :width])
 
 
-@pytest.mark.parametrize("size", [(1300, 1111), (100, 90), (256, 700), (300, 2000)])
+@pytest.mark.parametrize("size", [(1300, 1111), (100, 90), (256, 700), (300, 2000), (2300, 600)])
 @pytest.mark.parametrize("overlap_px", [0, 64, 128])
 def test_equals_the_slow_twin(tmp_path: Path, size: tuple[int, int], overlap_px: int) -> None:
     grid = Grid(size, Frame(1, 1), 256, overlap_px)
@@ -133,6 +134,29 @@ def test_no_tiles_at_all(tmp_path: Path) -> None:
     mosaic = Mosaic(tmp_path, grid, 3)
     assert mosaic.finished
     assert not mosaic.read(grid.g_box).any()
+
+
+def test_columns_without_tiles_take_no_memory(tmp_path: Path) -> None:
+    """Two tiles on 200,000 columns, of which a band and its strip, held whole, are 300 MB."""
+    grid = Grid((200_000, 1200), Frame(1, 1), 256, 64)
+    tiles = [tile for tile in grid.tiles() if (tile.row, tile.column) in ((1, 3), (1, 900))]
+    tracemalloc.start()
+    with Mosaic(tmp_path, grid, 1) as mosaic:
+        mosaic.add(tiles, np.ones((2, 1, 256, 256), np.float32))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 40e6
+    for tile in tiles:
+        assert (mosaic.read(tile.g_box)[0, 64:192, 64:192] == 255).all()
+        assert mosaic.read(tile.g_box.grown(300)).sum() == mosaic.read(tile.g_box).sum()
+
+
+def test_some_tissues_are_read_as_all_are(tmp_path: Path) -> None:
+    grid = Grid((500, 300), Frame(1, 1), 256, 64)
+    with Mosaic(tmp_path, grid, 3) as mosaic:
+        fill(mosaic, grid.tiles(), 3)
+    g_box = Box(-5, 100, 400, 310)
+    np.testing.assert_array_equal(mosaic.read(g_box, slice(1, 2)), mosaic.read(g_box)[1:2])
 
 
 def test_reading_beyond_the_grid_gives_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ from ome_zarr.reader import Reader
 from ome_zarr_models import open_ome_zarr
 
 from omniwsi.geometry import Box, Frame
-from omniwsi.pyramid import SHARD_PX, VERSIONS, Layer, PyramidSpec, Version, read_channel, write_pyramid
+from omniwsi.pyramid import SHARD_PX, VERSIONS, Layer, PyramidSpec, Read, Version, read_channel, write_pyramid
 from omniwsi.tissues import KIDNEY
 
 from .test_contours import smooth
@@ -144,6 +147,41 @@ def test_glass_costs_nothing(tmp_path: Path) -> None:
     write_pyramid(path, spec_of((40_000, 40_000), 1.0, (3,)), [layer])
     files = [file for file in path.rglob("*") if file.is_file()]
     assert all(file.name == "zarr.json" for file in files)
+
+
+def test_glass_is_not_read_again(tmp_path: Path) -> None:
+    """A slide of 100 megapixels on which no sweep has looked: no level holds as much as a shard of it in memory."""
+    layer = Layer(lambda g_box: None, Frame(2.0, 2.0), (KIDNEY[3],))
+    tracemalloc.start()
+    write_pyramid(tmp_path / "a", spec_of((20_000, 20_000), 1.0, (3,)), [layer])
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < SHARD_PX**2
+
+
+def test_where_no_sweep_has_looked_is_as_where_nothing_was_found(tmp_path: Path) -> None:
+    """Two sweeps of which one has not looked at the left, none in the middle."""
+    planes = [smooth(2000, 7000, seed=i) for i in range(2)]
+    planes[0][:, :4000] = planes[1][:, 2000:5000] = 0
+
+    def layers(left_out: bool) -> Iterator[Layer]:
+        for i, plane in enumerate(planes):
+            whole = layer_of(plane[None], 1.0, (i,))
+            yield Layer(partial(read_or_none, whole.read), whole.frame, whole.tissues) if left_out else whole
+
+    def read_or_none(read: Read, g_box: Box) -> np.ndarray | None:
+        found = read(g_box)
+        assert found is not None
+        return found if found.any() else None
+
+    spec = spec_of((14_000, 4000), 1.0, (0, 1))
+    for name in ("zeros", "none"):
+        write_pyramid(tmp_path / name, spec, list(layers(left_out=name == "none")))
+    files = [path.relative_to(tmp_path / "zeros") for path in (tmp_path / "zeros").rglob("*") if path.is_file()]
+    assert len(files) > 8
+    for file in files:
+        assert (tmp_path / "none" / file).read_bytes() == (tmp_path / "zeros" / file).read_bytes()
+    assert len(files) == sum(path.is_file() for path in (tmp_path / "none").rglob("*"))
 
 
 def test_progress_counts_every_shard(tmp_path: Path) -> None:
