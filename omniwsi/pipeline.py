@@ -592,5 +592,5 @@ def _result(run: Run, plan: Plan, seconds: float) -> SegmentResult:
         for row in [run.manifest["tissues"][tissue.name]]
     )
     return SegmentResult(
-        run.folder, found, tuple(run.manifest["warnings"]), seconds, run.already_done, run.manifest["stages"]
+        run.folder, found, tuple(run.manifest["warnings"]), seconds, run.already_done, run.manifest.get("stages", {})
     )
