@@ -70,6 +70,7 @@ def by_tiatoolbox(slide: Path, out: Path) -> None:
     from tiatoolbox.models.engine.io_config import IOSegmentorConfig
     from tiatoolbox.models.engine.semantic_segmentor import SemanticSegmentor
     from tiatoolbox.models.models_abc import ModelABC
+    from tiatoolbox.wsicore.wsireader import WSIReader
 
     class Ours(ModelABC):
         """The trunk once a tile, the heads of all tissues: the best its interface allows."""
@@ -101,9 +102,11 @@ def by_tiatoolbox(slide: Path, out: Path) -> None:
         stride_shape=(TILE_PX - OVERLAP_PX, TILE_PX - OVERLAP_PX),
         save_resolution=at_mpp,
     )
+    with omniwsi.open_slide(slide) as opened:  # it finds no pixel size in a TIFF's resolution tags
+        reader = WSIReader.open(slide, mpp=opened.info.mpp)
     engine = SemanticSegmentor(model=Ours(), batch_size=8, device="cpu", verbose=False)
     written = engine.run(
-        [slide],
+        [reader],
         ioconfig=config,
         patch_mode=False,
         auto_get_mask=False,
