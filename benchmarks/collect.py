@@ -115,7 +115,7 @@ def windows(path: Path, folder: Path):
     folder.mkdir(exist_ok=True)
     with open_slide(path) as slide:
         mpp, size = slide.info.mpp[0], slide.info.size
-        for tissue, (present, known) in drawn(mpp).items():
+        for tissue, (present, known) in outlined(mpp).items():
             shapely.prepare(known)
             for window in squares(present, known, size):
                 image = folder / f"{window.x0}_{window.y0}.png"
@@ -130,18 +130,18 @@ def windows(path: Path, folder: Path):
                     yield image, None, tissue, mpp, "HE2", "he elsewhere", valid, "train"
 
 
-def drawn(mpp: float) -> dict[str, tuple[shapely.Geometry, shapely.Geometry]]:
+def outlined(mpp: float) -> dict[str, tuple[shapely.Geometry, shapely.Geometry]]:
     """Tissue -> (where it is, where it is known to be or not to be), in level-0 pixels."""
     features = [
         (feature["properties"], shape(feature["geometry"]))
         for feature in json.loads(HE2_LABELS.read_text())["features"]
     ]
     known_of: dict[str, tuple[shapely.Geometry, shapely.Geometry]] = {}
-    for tissue in [tissue.name for tissue in KIDNEY]:
-        outlines = [(outline, said["rim_um"] / mpp) for said, outline in features if said["present"] == tissue]
-        absent = [outline for said, outline in features if tissue in said["absent"]]
-        rims = [outline.buffer(rim_px) for outline, rim_px in outlines]
-        known_of[tissue] = shapely.union_all([outline for outline, _ in outlines]), shapely.union_all([*rims, *absent])
+    for name in (tissue.name for tissue in KIDNEY):
+        present = [outline for said, outline in features if said["present"] == name]
+        rims = [outline.buffer(said["rim_um"] / mpp) for said, outline in features if said["present"] == name]
+        absent = [outline for said, outline in features if name in said["absent"]]
+        known_of[name] = shapely.union_all(present), shapely.union_all([*rims, *absent])
     return known_of
 
 
