@@ -16,7 +16,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 import numpy as np
 import shapely
@@ -60,7 +60,9 @@ def trace(
 
     By bands of windows: those that end in a band come in the order of their first pixels.
     """
-    for band in _bands(read, size, cut_value(options.threshold), analysed, window_px):
+    um2_per_g_px = options.frame.step_x * options.frame.step_y * options.l0_mpp[0] * options.l0_mpp[1]
+    min_area_px = options.min_area_um2 / um2_per_g_px
+    for band in _bands(read, size, cut_value(options.threshold), analysed, min_area_px, window_px):
         # Window by window: outlines as they were found, and GEOS's copies of them, take several times what is left at the end.
         done = [item for found in band for item in _contours(found, tissue, options)]
         yield from (contour for _, contour in sorted(done, key=itemgetter(0)))
@@ -78,6 +80,18 @@ def cut_value(threshold: float) -> int:
 # --- From probabilities to rings ---------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Ring:
+    """A closed piece of outline."""
+
+    name: int
+    """of the crossing it begins at, the smallest of its names"""
+    area: float
+    """positive for exteriors, negative for holes"""
+    g_points_N2: np.ndarray
+    """not closed; exteriors turn one way, holes the other"""
+
+
 @dataclass(slots=True)
 class _Object:
     """A component in the making: what its pixels add up to, and the rings around it and in it."""
@@ -86,24 +100,26 @@ class _Object:
     area_px: int = 0
     sum_of_probs: int = 0
     touches_edge: bool = False
-    rings: dict[int, np.ndarray] = field(default_factory=dict)
-    """Name of the first crossing -> g_points_N2, not closed; exteriors turn one way, holes the other."""
+    rings: list[_Ring] = field(default_factory=list)
 
     def absorb(self, other: _Object) -> None:
         self.first_pixel = min(self.first_pixel, other.first_pixel)
         self.area_px += other.area_px
         self.sum_of_probs += other.sum_of_probs
         self.touches_edge |= other.touches_edge
-        self.rings |= other.rings
+        self.rings += other.rings
 
 
 def _bands(
-    read: Read, size: tuple[int, int], cut: int, analysed: Analysed, window_px: int
+    read: Read, size: tuple[int, int], cut: int, analysed: Analysed, min_area_px: float, window_px: int
 ) -> Iterator[Iterator[list[_Object]]]:
-    """A band of windows at a time, to be used up in turn: objects as they are completed, window by window."""
+    """A band of windows at a time, to be used up in turn: objects as they are completed, window by window.
+
+    Rings around less than `min_area_px` are left out: what has no exterior left is too small, too.
+    """
     width, height = size
     components = _Components(width)
-    chains = _Chains()
+    chains = _Chains(min_area_px)
 
     def band(y0: int) -> Iterator[list[_Object]]:
         for x0 in range(0, width, window_px):
@@ -234,8 +250,8 @@ class _Components:
 
     def take_finished(self, chains: _Chains, x: int = 0) -> list[_Object]:
         """Those that no further window can reach, with their rings; the band's windows are done as far as `x`."""
-        for id_, name, ring in chains.take_closed():
-            self._objects[self.root(id_)].rings[name] = ring
+        for id_, ring in chains.take_closed():
+            self._objects[self.root(id_)].rings.append(ring)
         ids = {*chains.open_ids()}.union(
             *(edge[edge > 0].tolist() for edge in (self._above[x:], self._last_row, self._left))
         )
@@ -281,49 +297,40 @@ _FROM_TO = np.full((2, 16, 2), -1, np.int8)
 for _corners, _pieces in _PIECES.items():
     for _which, _piece in enumerate(_pieces):
         _FROM_TO[_which, _corners] = _piece
+_IS_CROSSED = np.array([corners in _PIECES for corners in range(16)])
 
 
 def _crossings(
     probs_HW: np.ndarray, mask_HW: np.ndarray, cut: int, ids_HW: np.ndarray, seen: Box, width: int
 ) -> _Crossings:
-    corners_HW = (
-        mask_HW[:-1, :-1] | mask_HW[:-1, 1:] << 1 | mask_HW[1:, 1:] << 2 | mask_HW[1:, :-1] << 3
-    )  # bools shift as uint8
-    rows, columns = np.nonzero((corners_HW > 0) & (corners_HW < 15))
-    kinds = corners_HW[rows, columns]
-    parts = []
-    for which in range(2):
-        start_side, end_side = _FROM_TO[which, kinds].T
-        has = start_side >= 0
-        parts.append((rows[has], columns[has], start_side[has], end_side[has]))
-    rows, columns, start_side, end_side = (np.concatenate(part) for part in zip(*parts, strict=True))
-    # A side is the line between two neighbouring pixels: (row, column) and the one to the right (0) or below (1).
-    row_a, column_a, down = _side(rows, columns, start_side)
-    row_b, column_b = row_a + down, column_a + 1 - down
-    a, b = probs_HW[row_a, column_a].astype(np.float64), probs_HW[row_b, column_b].astype(np.float64)
+    """Squares are named by their upper left pixel, pixels by their place in the flat window."""
+    columns_seen = probs_HW.shape[1]
+    corners_HW = np.zeros(mask_HW.shape, np.uint8)  # no square begins in the last row and column
+    corners_HW[:-1, :-1] = mask_HW[:-1, :-1] | mask_HW[:-1, 1:] << 1 | mask_HW[1:, 1:] << 2 | mask_HW[1:, :-1] << 3
+    corners = corners_HW.ravel()
+    squares = np.flatnonzero(_IS_CROSSED[corners])
+    from_to = _FROM_TO[:, corners[squares]]
+    saddles = np.flatnonzero(from_to[1, :, 0] >= 0)
+    squares = np.append(squares, squares[saddles])
+    start_side, end_side = np.append(from_to[0], from_to[1, saddles], axis=0).T
+    rows, columns = np.divmod(squares, columns_seen)
+    # A side is the line between two neighbouring pixels: `a`, and the one to its right or below.
+    to_a, is_down = np.array([0, 1, columns_seen, 0]), np.array([False, True, False, True])
+    down = is_down[start_side]
+    a_at = squares + to_a[start_side]
+    b_at = a_at + np.where(down, columns_seen, 1)
+    probs = probs_HW.ravel()
+    a, b = probs[a_at].astype(np.float64), probs[b_at].astype(np.float64)
     along = (cut - 0.5 - a) / (b - a)
+    points_N2 = np.empty((len(squares), 2))
     # Whole numbers first: so the last bit does not depend on where the window began.
-    x = (column_a + seen.x0 + 0.5) + np.where(down == 0, along, 0)
-    y = (row_a + seen.y0 + 0.5) + np.where(down == 1, along, 0)
-    a_is_foreground = a >= cut
-    ids = np.where(a_is_foreground, ids_HW[row_a, column_a], ids_HW[row_b, column_b])
-    end_row, end_column, end_down = _side(rows, columns, end_side)
-    return _Crossings(
-        _name(row_a, column_a, down, seen, width),
-        _name(end_row, end_column, end_down, seen, width),
-        np.stack([x, y], 1),
-        ids,
-    )
-
-
-def _side(rows: np.ndarray, columns: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(row, column) of the upper or left of the two pixels that a side joins, and whether the other is below."""
-    return rows + (side == 2), columns + (side == 1), (side % 2).astype(np.int64)
-
-
-def _name(row: np.ndarray, column: np.ndarray, down: np.ndarray, seen: Box, width: int) -> np.ndarray:
-    """A number for a side that is the same in every window."""
-    return ((row + seen.y0 + 1).astype(np.int64) * (width + 2) + column + seen.x0 + 1) * 2 + down
+    points_N2[:, 0] = (columns + (start_side == 1) + (seen.x0 + 0.5)) + np.where(down, 0, along)
+    points_N2[:, 1] = (rows + (start_side == 2) + (seen.y0 + 0.5)) + np.where(down, along, 0)
+    # A number for a side that is the same in every window.
+    to_name = np.array([0, 3, 2 * (width + 2), 1])
+    names = ((rows + (seen.y0 + 1)) * (width + 2) + (columns + (seen.x0 + 1))) * 2
+    ids = ids_HW.ravel()[np.where(a >= cut, a_at, b_at)]
+    return _Crossings(names + to_name[start_side], names + to_name[end_side], points_N2, ids)
 
 
 @dataclass(slots=True)
@@ -338,17 +345,18 @@ class _Chain:
 class _Chains:
     """Pieces of outline strung together by the names of their ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, min_area_px: float) -> None:
+        self._min_area_px = min_area_px
         self.open: dict[int, _Chain] = {}
         """by start"""
         self._by_end: dict[int, _Chain] = {}
-        self._closed: list[tuple[int, int, np.ndarray]] = []
+        self._closed: list[tuple[int, _Ring]] = []
 
     def open_ids(self) -> Iterator[int]:
         return (chain.id for chain in self.open.values())
 
-    def take_closed(self) -> list[tuple[int, int, np.ndarray]]:
-        """(component id, smallest name, ring that begins there) of every ring closed since last asked."""
+    def take_closed(self) -> list[tuple[int, _Ring]]:
+        """(component id, ring) of every ring closed since last asked."""
         closed, self._closed = self._closed, []
         return closed
 
@@ -357,15 +365,24 @@ class _Chains:
             return
         order = np.argsort(crossings.start)
         start, end = crossings.start[order], crossings.end[order]
-        points, ids = crossings.g_points_N2[order], crossings.id[order]
         heads, lengths, sequence, is_closed = _string(start, end)
-        for head, length, closed in zip(heads, lengths, is_closed, strict=True):
-            members = sequence[head : head + length]
+        start, end = start[sequence], end[sequence]
+        points_N2, ids = crossings.g_points_N2[order[sequence]], crossings.id[order[sequence]]
+        areas = _signed_areas(points_N2, heads)  # of open chains it means nothing
+        worth = ~is_closed | (np.abs(areas) >= self._min_area_px)
+        for head, length, closed, area in zip(
+            *(of[worth].tolist() for of in (heads, lengths, is_closed, areas)), strict=True
+        ):
+            own = slice(head, head + length)
+            name, id_, own_N2 = int(start[head]), int(ids[head]), points_N2[own].copy()
             if closed:
-                self._closed.append((int(ids[members[0]]), int(start[members[0]]), points[members]))
+                self._close(id_, name, area, own_N2)
             else:
-                ends = int(start[members[0]]), int(end[members[-1]])
-                self._append(_Chain(*ends, int(ids[members[0]]), [points[members]], [start[members]]))
+                self._append(_Chain(name, int(end[head + length - 1]), id_, [own_N2], [start[own].copy()]))
+
+    def _close(self, id_: int, name: int, area: float, g_points_N2: np.ndarray) -> None:
+        if len(g_points_N2) >= 3 and abs(area) >= self._min_area_px:
+            self._closed.append((id_, _Ring(name, area, g_points_N2)))
 
     def _append(self, chain: _Chain) -> None:
         """Join with the open chains that end where this one starts or start where it ends."""
@@ -380,7 +397,8 @@ class _Chains:
         if chain.start == chain.end:
             names, ring = np.concatenate(chain.names), np.concatenate(chain.points)
             begin = int(names.argmin())
-            self._closed.append((chain.id, int(names[begin]), np.roll(ring, -begin, axis=0)))
+            ring = np.roll(ring, -begin, axis=0)
+            self._close(chain.id, int(names[begin]), float(_signed_areas(ring, np.zeros(1, np.int64))[0]), ring)
         else:
             self.open[chain.start] = self._by_end[chain.end] = chain
 
@@ -442,25 +460,23 @@ def _string(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
 def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -> Iterator[tuple[int, Contour]]:
     """With the first pixel of each."""
-    um2_per_g_px = options.frame.step_x * options.frame.step_y * options.l0_mpp[0] * options.l0_mpp[1]
-    min_area_px = options.min_area_um2 / um2_per_g_px
     kept, outlines = [], []
     for item in found:
-        rings = [ring for _, ring in sorted(item.rings.items()) if len(ring) >= 3]
-        areas = [_signed_area(ring) for ring in rings]
-        outer = int(np.argmax(areas)) if areas else -1
-        if outer < 0 or areas[outer] < min_area_px:
-            continue
-        holes = [ring for ring, area in zip(rings, areas, strict=True) if area < 0 and -area >= min_area_px]
-        kept.append(item)
-        outlines.append([rings[outer], *holes])
+        rings = sorted(item.rings, key=attrgetter("name"))
+        outer = max(rings, key=attrgetter("area"), default=None)
+        if outer is not None and outer.area > 0:
+            kept.append(item)
+            outlines.append([ring.g_points_N2 for ring in (outer, *(ring for ring in rings if ring.area < 0))])
     if not kept:
         return
     shapes = shapely.transform(_simplified(outlines), options.frame.l0_from_g)
-    for item, shape in zip(kept, _valid_after_rounding(shapes), strict=True):
-        contour = _contour(item, shape, tissue, options)
-        if contour is not None:
-            yield item.first_pixel, contour
+    shapes = _areal(_valid_after_rounding(shapes))
+    areas_um2 = shapely.area(shapes) * options.l0_mpp[0] * options.l0_mpp[1]
+    whole = np.flatnonzero(
+        areas_um2 >= max(0.5 * options.min_area_um2, 1e-12)
+    )  # what rounding and simplifying left of slivers is none
+    measured = _measured(shapes[whole], areas_um2[whole], [kept[i] for i in whole], tissue, options)
+    yield from zip((kept[i].first_pixel for i in whole), measured, strict=True)
 
 
 def _simplified(outlines: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
@@ -511,10 +527,15 @@ def _crossing(rings: np.ndarray) -> np.ndarray:
     return crossing
 
 
-def _signed_area(ring_N2: np.ndarray) -> float:
-    """Positive for exteriors, negative for holes (the pieces keep foreground to their left, y pointing down)."""
-    x, y = ring_N2.T
-    return float(np.dot(np.roll(x, -1) - x, np.roll(y, -1) + y)) / 2
+def _signed_areas(points_N2: np.ndarray, heads: np.ndarray) -> np.ndarray:
+    """float64 a ring, of rings that begin at `heads` and end before the next: positive for exteriors, negative for holes
+    (the pieces keep foreground to their left, y pointing down).
+    """
+    x, y = points_N2.T
+    following = np.arange(1, len(x) + 1)
+    following[np.append(heads[1:], len(x)) - 1] = heads
+    areas: np.ndarray = np.add.reduceat((x[following] - x) * (y[following] + y), heads) / 2
+    return areas
 
 
 def _valid_after_rounding(shapes: np.ndarray) -> np.ndarray:
@@ -526,28 +547,45 @@ def _valid_after_rounding(shapes: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def _contour(item: _Object, shape: shapely.Geometry, tissue: Tissue, options: TraceOptions) -> Contour | None:
-    parts = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon" and part.area > 0]
-    um2_per_l0_px = options.l0_mpp[0] * options.l0_mpp[1]
-    area_um2 = sum(part.area for part in parts) * um2_per_l0_px
-    if (
-        not parts or area_um2 < options.min_area_um2 * 0.5
-    ):  # a sliver: rounding and simplifying left almost nothing of it
-        return None
-    whole = shapely.MultiPolygon(parts) if len(parts) > 1 else parts[0]
-    centroid = whole.centroid
-    in_um = [shapely.transform(part.exterior, lambda points: points * options.l0_mpp) for part in parts]
-    return Contour(
-        id=str(uuid.uuid5(_NAMESPACE, f"{options.seed}/{tissue.name}/{shapely.to_wkb(whole, hex=True)}")),
-        tissue=tissue,
-        polygons=tuple(_rings(part) for part in parts),
-        l0_centroid=(centroid.x, centroid.y),
-        l0_bounds=whole.bounds,
-        area_um2=area_um2,
-        perimeter_um=sum(exterior.length for exterior in in_um),
-        mean_probability=item.sum_of_probs / item.area_px / 255,
-        touches_edge=item.touches_edge,
+def _areal(shapes: np.ndarray) -> np.ndarray:
+    """Without the points and lines that making valid may leave beside polygons."""
+    mixed = np.flatnonzero(shapely.get_type_id(shapes) != shapely.GeometryType.POLYGON)
+    for i in mixed:
+        parts = [part for part in shapely.get_parts(shapes[i]) if part.geom_type == "Polygon" and part.area > 0]
+        shapes[i] = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
+    return shapes
+
+
+def _measured(
+    shapes: np.ndarray, areas_um2: np.ndarray, items: Sequence[_Object], tissue: Tissue, options: TraceOptions
+) -> Iterator[Contour]:
+    """All at once: a call of GEOS for each figure of each object would take longer than tracing it."""
+    centroids = shapely.get_coordinates(shapely.centroid(shapes)).tolist()
+    parts, part_of = shapely.get_parts(shapes, return_index=True)
+    in_um = shapely.transform(shapely.get_exterior_ring(parts), lambda points: points * options.l0_mpp)
+    perimeters_um = np.bincount(part_of, shapely.length(in_um), len(shapes)).tolist()
+    columns = zip(
+        items,
+        shapes,
+        shapely.to_wkb(shapes, hex=True),
+        centroids,
+        shapely.bounds(shapes).tolist(),
+        areas_um2.tolist(),
+        perimeters_um,
+        strict=True,
     )
+    for item, shape, wkb, centroid, bounds, area_um2, perimeter_um in columns:
+        yield Contour(
+            id=str(uuid.uuid5(_NAMESPACE, f"{options.seed}/{tissue.name}/{wkb}")),
+            tissue=tissue,
+            polygons=tuple(_rings(part) for part in shapely.get_parts(shape)),
+            l0_centroid=tuple(centroid),
+            l0_bounds=tuple(bounds),
+            area_um2=area_um2,
+            perimeter_um=perimeter_um,
+            mean_probability=item.sum_of_probs / item.area_px / 255,
+            touches_edge=item.touches_edge,
+        )
 
 
 def _rings(polygon: shapely.Polygon) -> tuple[np.ndarray, ...]:

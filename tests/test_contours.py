@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import tracemalloc
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from omniwsi.contours import (
     TOLERANCE_PX,
     TraceOptions,
     _bands,
-    _signed_area,
     _simpler,
     _simplified,
     _string,
@@ -209,9 +209,11 @@ def test_valid_after_qupath_has_rounded() -> None:
 def test_rings_that_cross_when_simplified_are_kept_apart() -> None:
     """One object with many holes and narrow bridges between them: neither crossed nor, for a few crossings, left whole."""
     probs = smooth(400, 400, size=1)
-    bands = _bands(lambda g_box: probs[g_box.slices], (400, 400), 110, lambda g_box: np.ones(g_box.shape, bool), 400)
+    bands = _bands(
+        lambda g_box: probs[g_box.slices], (400, 400), 110, lambda g_box: np.ones(g_box.shape, bool), 0.0, 400
+    )
     item = max((item for band in bands for found in band for item in found), key=lambda item: item.area_px)
-    rings = sorted(item.rings.values(), key=_signed_area, reverse=True)
+    rings = [ring.g_points_N2 for ring in sorted(item.rings, key=lambda ring: ring.area, reverse=True)]
     alone = _simpler(np.array([shapely.LinearRing(ring) for ring in rings]), TOLERANCE_PX)
     assert not shapely.Polygon(alone[0], alone[1:]).is_valid
     (polygon,) = _simplified([rings])
@@ -220,6 +222,22 @@ def test_rings_that_cross_when_simplified_are_kept_apart() -> None:
     assert shapely.get_num_coordinates(polygon) < 1.1 * shapely.get_num_coordinates(alone).sum()
     for ring, simple in zip(rings, (polygon.exterior, *polygon.interiors), strict=True):
         assert shapely.hausdorff_distance(shapely.LinearRing(ring), simple) < 2 * TOLERANCE_PX
+
+
+@pytest.mark.parametrize("window_px", [2048, 37])
+def test_objects_and_holes_that_are_too_small_are_left_out(exact: None, window_px: int) -> None:
+    """As when all are found first and measured afterwards."""
+    probs, least = smooth(300, 300, size=2), 60
+
+    def large(rings: tuple[np.ndarray, ...]) -> list[bytes]:
+        return [ring.tobytes() for ring in rings if shapely.Polygon(ring).area >= least]
+
+    every = [large(rings) for contour in contours_of(probs) for rings in contour.polygons]
+    found = contours_of(probs, window_px, replace(PLAIN, min_area_um2=least))
+    ours = [[ring.tobytes() for ring in rings] for contour in found for rings in contour.polygons]
+    assert sorted(ours) == sorted(rings for rings in every if rings)
+    assert 10 < len(ours) < 0.8 * len(every)
+    assert any(len(rings) > 1 for rings in ours)
 
 
 def test_ids_are_uuids_of_slide_tissue_and_outline() -> None:
