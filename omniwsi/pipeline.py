@@ -6,12 +6,13 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -46,6 +47,7 @@ from omniwsi.tables import TableWriter
 from omniwsi.tissues import COARSEST, ENLARGED, Sweep, Tissue, select, sweeps, with_min_areas
 
 logger = logging.getLogger(__name__)
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,18 +334,41 @@ def _walk(
         todo = mosaic.missing(plan.tiles)
         tell_tile = _teller(plan, whole, len(todo), tell)
         batches = read_tiles(slide, plan.grid.frame, todo, options.batch_size, options.workers)
+        predicted = _one_ahead(_predicted(batches, plan.sweep.tissues, predictor, clock))
         try:
-            for batch in clock.each("read", batches):
-                with clock("network"):
-                    features = predictor.encode(batch.pixels_BHWC)  # trunk: once per tile
-                    probs_BTHW = predictor.decode(features, plan.sweep.tissues)  # heads: all tissues at once
+            for tiles, probs_BTHW in predicted:
                 with clock("mosaic"):
-                    mosaic.add(batch.tiles, probs_BTHW)
-                tell_tile(len(batch.tiles))
+                    mosaic.add(tiles, probs_BTHW)
+                tell_tile(len(tiles))
         finally:
-            batches.close()
+            predicted.close()
             _note_seconds(run, plan, clock)
     return mosaic
+
+
+def _predicted(
+    batches: Generator[TileBatch], tissues: Sequence[Tissue], predictor: Predicts, clock: _Clock
+) -> Generator[tuple[tuple[Tile, ...], np.ndarray]]:
+    """Tiles and what the network makes of them: probs_BTHW."""
+    with closing(batches):
+        for batch in clock.each("read", batches):
+            with clock("network"):
+                features = predictor.encode(batch.pixels_BHWC)  # trunk: once per tile
+                probs_BTHW = predictor.decode(features, tissues)  # heads: all tissues at once
+            yield batch.tiles, probs_BTHW
+
+
+def _one_ahead(items: Generator[_Item]) -> Generator[_Item]:
+    """The same items, the next one made by a thread while the last one is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        try:
+            making = pool.submit(next, items, None)
+            while (item := making.result()) is not None:
+                making = pool.submit(next, items, None)
+                yield item
+        finally:
+            pool.shutdown(wait=True)  # what is being made cannot be closed
+            items.close()
 
 
 def _clip(plan: Plan, frame: Frame, info: SlideInfo) -> Callable[[Box], np.ndarray] | None:

@@ -7,8 +7,9 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from PIL import Image
 
 from omniwsi.errors import RunExists, TooCoarse, UnknownTissue, UsageError
 from omniwsi.geometry import Frame
+from omniwsi.grid import Tile
 from omniwsi.metrics import dice
+from omniwsi.mosaic import Mosaic
 from omniwsi.pipeline import Progress, SegmentOptions, SegmentResult, make_plan, segment_slide
 from omniwsi.pyramid import read_channel
 from omniwsi.run import RESULTS
@@ -125,6 +128,46 @@ def test_same_bytes_whatever_the_batch(
 ) -> None:
     again = run(slide, tmp_path / "a", batch_size=batch_size, workers=workers)
     assert bytes_of(again.folder) == bytes_of(done.folder)
+
+
+def test_the_network_does_not_wait_for_blending(
+    slide: ArraySlide, done: SegmentResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first tiles are not blended before the second batch is begun."""
+    begun = threading.Semaphore(0)
+
+    class Telling(ColorModel):
+        def encode(self, pixels_BHWC: np.ndarray) -> np.ndarray:
+            begun.release()
+            return super().encode(pixels_BHWC)
+
+    add, overlapped = Mosaic.add, []
+
+    def add_late(mosaic: Mosaic, tiles: Sequence[Tile], probs_BTHW: np.ndarray) -> None:
+        if not overlapped:
+            overlapped.append(begun.acquire(timeout=20) and begun.acquire(timeout=20))
+        add(mosaic, tiles, probs_BTHW)
+
+    monkeypatch.setattr(Mosaic, "add", add_late)
+    result = run(slide, tmp_path, Telling(), batch_size=2)
+    assert overlapped == [True]
+    assert bytes_of(result.folder) == bytes_of(done.folder)
+
+
+@pytest.mark.parametrize("which", ["encode", "decode"])
+def test_an_error_of_the_network_ends_the_run(
+    slide: ArraySlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """With its own words, and no thread left behind."""
+
+    def broken(*args: object) -> np.ndarray:
+        raise ZeroDivisionError("no such number")
+
+    monkeypatch.setattr(ColorModel, which, broken)
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError, match="no such number"):
+        run(slide, tmp_path)
+    assert threading.active_count() == before
 
 
 def test_the_trunk_sees_each_tile_once_per_sweep(slide: ArraySlide, tmp_path: Path) -> None:

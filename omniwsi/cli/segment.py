@@ -63,9 +63,13 @@ def segment(
     as_json: Annotated[
         bool, typer.Option("--json", help="A summary for programs on standard output.", rich_help_panel=_RESULT)
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=_MACHINE)] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, mps, cuda, or GPUs as in cuda:0,cuda:1.", rich_help_panel=_MACHINE)
+    ] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16.", rich_help_panel=_MACHINE)] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Tiles at a time.", rich_help_panel=_MACHINE)] = 16,
+    batch_size: Annotated[
+        int, typer.Option(help="Tiles at a time; for several GPUs 8 each, or more.", rich_help_panel=_MACHINE)
+    ] = 16,
     workers: Annotated[int, typer.Option(help="Threads that read.", rich_help_panel=_MACHINE)] = 2,
     overlap: Annotated[
         int | None, typer.Option(help="Of tiles, in pixels; else a quarter.", rich_help_panel=_MACHINE)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import logging
 import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omniwsi.errors import UsageError
+from omniwsi.errors import OmniWSIError, UsageError
 from omniwsi.model.card import ModelCard
 from omniwsi.model.network import Network
 from omniwsi.tissues import Tissue
+
+logger = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -49,38 +52,61 @@ class Predictor:
     """`encode` once per tile, `decode` for any tissues."""
 
     def __init__(self, model: Network, device: str = "auto", precision: Precision = "auto") -> None:
+        """`device` may name several GPUs, `cuda:0,cuda:1`: they share the tiles of every batch."""
         self.card = model.card
-        self.device = best_device() if device == "auto" else _require_device(device)
-        kind = torch.device(self.device).type
+        self.devices = [best_device()] if device == "auto" else _require_devices(device)
+        kind = torch.device(self.devices[0]).type
         self.precision = best_precision(kind) if precision == "auto" else precision
         self._chunk = _CHUNK[kind]
-        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-        model = copy.deepcopy(model).eval().to(self.device)
-        self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
-        for name, part in self._model.named_children():
-            if name != "controller":  # which is small, and writes the heads
-                part.to(dtype)
-        self._dtype = dtype
+        self._dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        self._replicas = [_replica(model, name, self._dtype) for name in self.devices]
         self._workers = None
         if kind == "cpu":
             keep_freed_memory()
             self._workers = _start_workers(torch.get_num_threads())
+        elif len(self.devices) > 1:
+            self._workers = ThreadPoolExecutor(len(self.devices), thread_name_prefix="network")
 
     def encode(self, pixels_BHWC: np.ndarray) -> list[Any]:
-        """Features of uint8 RGB tiles, in chunks; opaque, for `decode`."""
-        return self._each(self._model.encode, self._chunks(pixels_BHWC))
+        """Features of uint8 RGB tiles, in chunks; opaque, for `decode`.
+
+        Where a GPU's memory does not suffice, by smaller chunks from then on. Raises OmniWSIError if one tile is too much.
+        """
+        while True:
+            try:
+                return self._each(self._features, list(enumerate(self._chunks(pixels_BHWC))))
+            except torch.OutOfMemoryError:
+                self._take_smaller_chunks()
 
     def decode(self, features: list[Any], tissues: Sequence[Tissue]) -> np.ndarray:
         """probs_BTHW, float32: sigmoid of how far logit 1 exceeds logit 0. May hold more tiles than were encoded."""
         probs = self._each(partial(self._probs, tissues), features)
         return (probs[0] if len(probs) == 1 else torch.cat(probs)).numpy()
 
-    def _probs(self, tissues: Sequence[Tissue], features: Any) -> Tensor:
-        logits_BT2HW = self._model.decode(features, tissues).float()
+    def _features(self, numbered: tuple[int, Tensor]) -> tuple[int, Any]:
+        """With the number of the device that they lie on."""
+        which = numbered[0] % len(self.devices)
+        x_BCHW = numbered[1].to(self.devices[which]).to(self._dtype) / 255
+        return which, self._replicas[which].encode(x_BCHW)
+
+    def _probs(self, tissues: Sequence[Tissue], placed: tuple[int, Any]) -> Tensor:
+        which, features = placed
+        logits_BT2HW = self._replicas[which].decode(features, tissues).float()
         return (logits_BT2HW[:, :, 1] - logits_BT2HW[:, :, 0]).sigmoid_().cpu()
 
+    def _take_smaller_chunks(self) -> None:
+        if self._chunk == 1:
+            raise OmniWSIError("out of memory with one tile at a time; free the GPU, or pass --device cpu") from None
+        self._chunk //= 2
+        logger.warning("out of memory; %d tiles at a time from now on", self._chunk)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def _each(self, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
-        """On a processor several at once, each by one thread: nothing waits for the slowest part of a layer."""
+        """On a processor several at once, each by one thread: nothing waits for the slowest part of a layer.
+
+        Of several devices each has a thread.
+        """
 
         def silently(part: Any) -> Any:
             with torch.inference_mode():  # which every thread says for itself
@@ -92,8 +118,17 @@ class Predictor:
         missing = -len(pixels_BHWC) % self._chunk
         if missing:
             pixels_BHWC = np.concatenate([pixels_BHWC, np.repeat(pixels_BHWC[-1:], missing, axis=0)])
-        pixels = torch.from_numpy(pixels_BHWC).to(self.device).permute(0, 3, 1, 2)  # channels last by birth
-        return [part.to(self._dtype) / 255 for part in pixels.split(self._chunk)]
+        pixels = torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2)  # channels last by birth
+        return list(pixels.split(self._chunk))
+
+
+def _replica(model: Network, device: str, dtype: torch.dtype) -> Network:
+    replica = copy.deepcopy(model).eval().to(device)
+    replica = replica.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
+    for name, part in replica.named_children():
+        if name != "controller":  # which is small, and writes the heads
+            part.to(dtype)
+    return replica
 
 
 def _start_workers(threads: int) -> ThreadPoolExecutor:
@@ -120,7 +155,18 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _require_device(device: str) -> str:
+def _require_devices(named: str) -> list[str]:
+    devices = named.split(",")
+    if len(devices) > 1 and (
+        len(set(devices)) < len(devices) or any(not device.startswith("cuda:") for device in devices)
+    ):
+        raise UsageError(f"--device takes several GPUs as in cuda:0,cuda:1, each once; not {named}")
+    for device in devices:
+        _require_device(device)
+    return devices
+
+
+def _require_device(device: str) -> None:
     if device.partition(":")[0] not in _CHUNK:
         raise UsageError(f"--device takes auto, cpu, cuda, cuda:1 or mps, not {device}")
     try:
@@ -128,7 +174,6 @@ def _require_device(device: str) -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"there is no device {device} here ({reason}); pass --device cpu") from None
-    return device
 
 
 def best_precision(kind: str) -> Precision:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from omniwsi.errors import UsageError
+import omniwsi.model.predictor as predictor_module
+from omniwsi.errors import OmniWSIError, UsageError
 from omniwsi.metrics import dice
 from omniwsi.model.checkpoint import load_model
 from omniwsi.model.omniseg import OmniSeg
@@ -47,6 +48,46 @@ def test_the_same_bytes_on_one_core_and_on_many(model: OmniSeg, tiles: np.ndarra
         np.testing.assert_array_equal(other, results[0])
 
 
+def test_several_devices_give_the_bytes_of_one(
+    model: OmniSeg, tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor that counts as two, since GPUs are rare where this runs."""
+    one = Predictor(model, "cpu", "float32")
+    monkeypatch.setattr(predictor_module, "_require_devices", lambda named: ["cpu", "cpu"])
+    two = Predictor(model, "cuda:0,cuda:1", "float32")
+    features = two.encode(tiles)
+    assert [which for which, _ in features] == [0, 1, 0, 1, 0]
+    np.testing.assert_array_equal(two.decode(features, KIDNEY), one.decode(one.encode(tiles), KIDNEY))
+
+
+def test_where_memory_does_not_suffice_chunks_become_smaller(
+    model: OmniSeg, tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(predictor_module._CHUNK, "cpu", 8)
+    predictor = Predictor(model, "cpu", "float32")
+    (replica,) = predictor._replicas
+    encode, sizes = replica.encode, []
+    most = 2
+
+    def encode_few(x_BCHW: torch.Tensor) -> object:
+        sizes.append(len(x_BCHW))
+        if len(x_BCHW) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return encode(x_BCHW)
+
+    monkeypatch.setattr(replica, "encode", encode_few)
+    found = predictor.decode(predictor.encode(tiles), KIDNEY)[: len(tiles)]
+    assert sizes == [8, 4, 4, 2, 2, 2]
+    assert "2 tiles at a time from now on" in caplog.text
+    monkeypatch.undo()
+    whole = Predictor(model, "cpu", "float32")
+    np.testing.assert_allclose(found, whole.decode(whole.encode(tiles), KIDNEY), atol=1e-5)
+    most = 0
+    monkeypatch.setattr(replica, "encode", encode_few)
+    with pytest.raises(OmniWSIError, match="one tile at a time; free the GPU"):
+        predictor.encode(tiles)
+
+
 def test_probability_is_the_sigmoid_of_the_difference_of_logits(model: OmniSeg, tiles: np.ndarray) -> None:
     predictor = Predictor(model, "cpu", "float32")
     probs = predictor.decode(predictor.encode(tiles[:1]), KIDNEY)
@@ -75,6 +116,9 @@ def test_a_device_that_is_not_there(model: OmniSeg) -> None:
     for device, says in (
         ("cuda:99", "there is no device cuda:99 here"),
         ("nonsense", "--device takes .*, not nonsense"),
+        ("cuda:98,cuda:99", "there is no device cuda:98 here"),
+        ("cuda:0,cuda:0", "each once; not cuda:0,cuda:0"),
+        ("cpu,cuda:0", "several GPUs as in .*, each once; not cpu,cuda:0"),
     ):
         with pytest.raises(UsageError, match=says) as caught:
             Predictor(model, device)
