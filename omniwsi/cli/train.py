@@ -37,6 +37,9 @@ def train(
     crop: Annotated[int, typer.Option(help="Side of the taught squares in pixels; the tiles' side on the card.")] = 256,
     accumulate: Annotated[int, typer.Option(help="Learn each batch in so many parts, in less memory.")] = 1,
     learning_rate: Annotated[float | None, typer.Option(help="The highest; else as the recipe has it.")] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(help="none (flips and shifts), published or strong; else as the recipe has it.")
+    ] = None,
     method: Annotated[
         str, typer.Option(help="dynamic, dynamic-scale, or a rival of the papers; omniwsi compare trains them all.")
     ] = "dynamic",
@@ -72,7 +75,7 @@ def train(
     options = TrainOptions(
         data=tuple(data or ()),
         out=out_folder,
-        recipe=find_recipe(recipe, batch_size, learning_rate),
+        recipe=find_recipe(recipe, batch_size, learning_rate, augmentation),
         steps=steps,
         form=METHODS[method],
         head=_head(head_depth, head_width, condition),

@@ -25,6 +25,7 @@ ColorStep = Callable[[Tensor, Generator], Tensor]
 class Augmentation:
     """How strongly patches are varied."""
 
+    name: str
     max_turn_deg: float
     scales: tuple[float, float]
     bend_px: float
@@ -216,7 +217,11 @@ def _per_image(count: int, channels: int, low: float, high: float, generator: Ge
     return low + (high - low) * torch.rand(count, channels, 1, 1, generator=generator)
 
 
+NONE = Augmentation("none", max_turn_deg=0, scales=(1, 1), bend_px=0, glass=0, colors=())
+"""Flips and shifts alone: to see what a network can learn by heart."""
+
 PUBLISHED = Augmentation(
+    "published",
     max_turn_deg=180,
     scales=(0.8, 1.25),
     bend_px=0,
@@ -226,6 +231,7 @@ PUBLISHED = Augmentation(
 """Affine, flip, contrast, brightness, coarse dropout, blur and noise at probability 0.5 (Deng et al., MIDL 2022)."""
 
 STRONG = Augmentation(
+    "strong",
     max_turn_deg=180,
     scales=(0.7, 1.4),
     bend_px=6,
@@ -242,3 +248,5 @@ STRONG = Augmentation(
     ),
 )
 """What the best recipe uses: also elastic, stain, gamma and JPEG."""
+
+AUGMENTATIONS = {augmentation.name: augmentation for augmentation in (NONE, PUBLISHED, STRONG)}

@@ -103,8 +103,7 @@ def columns_of(model: OmniSeg, index: int) -> Tensor:
 
 
 def _training_card(options: TrainOptions, tissues: tuple[Tissue, ...]) -> dict[str, Any]:
-    recipe = asdict(options.recipe)
-    del recipe["augmentation"]
+    recipe = asdict(options.recipe) | {"augmentation": options.recipe.augmentation.name}
     data = [path.name for path in options.data]
     return {
         "command": options.command,

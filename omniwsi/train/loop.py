@@ -290,7 +290,7 @@ def _resume_key(options: TrainOptions) -> str:
     for free in ("out", "steps", "device", "command", "judge_every", "log_every", "accumulate", "tensorboard"):
         del same[free]
     recipe = options.recipe
-    same["recipe"] = recipe.name, recipe.batch_size, recipe.learning_rate
+    same["recipe"] = recipe.name, recipe.batch_size, recipe.learning_rate, recipe.augmentation.name
     return json.dumps(same, default=str, sort_keys=True)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from omniwsi.errors import UsageError
-from omniwsi.train.augment import PUBLISHED, STRONG, Augmentation
+from omniwsi.train.augment import AUGMENTATIONS, PUBLISHED, STRONG, Augmentation
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,18 @@ BEST = Recipe(
 RECIPES = {recipe.name: recipe for recipe in (MIDL2022, BEST)}
 
 
-def find_recipe(name: str, batch_size: int | None = None, learning_rate: float | None = None) -> Recipe:
+def find_recipe(
+    name: str, batch_size: int | None = None, learning_rate: float | None = None, augmentation: str | None = None
+) -> Recipe:
     """By its name; what is None stays as the recipe has it. Raises UsageError."""
     if name not in RECIPES:
         raise UsageError(f"--recipe takes {' or '.join(RECIPES)}, not {name}")
+    if augmentation is not None and augmentation not in AUGMENTATIONS:
+        raise UsageError(f"--augmentation takes {', '.join(AUGMENTATIONS)}, not {augmentation}")
     recipe = RECIPES[name]
     return replace(
         recipe,
         batch_size=recipe.batch_size if batch_size is None else batch_size,
         learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
+        augmentation=recipe.augmentation if augmentation is None else AUGMENTATIONS[augmentation],
     )

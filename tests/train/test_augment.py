@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from omniwsi.tissues import KIDNEY
 from omniwsi.train import augment
-from omniwsi.train.augment import PUBLISHED, STRONG, Augmentation, cut, recolor
+from omniwsi.train.augment import NONE, PUBLISHED, STRONG, Augmentation, cut, recolor
 from omniwsi.train.data import Sample
 
 COLOR_STEPS = [
@@ -67,7 +69,7 @@ def marked(side: int = 96) -> Sample:
 
 
 def without_glass(how: Augmentation) -> Augmentation:
-    return Augmentation(how.max_turn_deg, how.scales, how.bend_px, 0.0, how.colors)
+    return replace(how, glass=0.0)
 
 
 @pytest.mark.parametrize("how", [PUBLISHED, STRONG], ids=["published", "strong"])
@@ -80,6 +82,23 @@ def test_masks_move_with_pictures(how: Augmentation) -> None:
         assert (dark == (crop.mask_SS > 0))[inside].float().mean() > 0.985  # borders are interpolated
         differing.add(round(crop.mask_SS.sum().item()))
     assert len(differing) > 20
+
+
+def test_none_flips_and_shifts_and_nothing_else() -> None:
+    """The arms of a cross stay as long, as thick and as upright as they were; colours stay what they were."""
+    dark = np.zeros((96, 96), bool)
+    dark[20:60, 44:50] = dark[28:34, 34:70] = True
+    pixels = np.where(dark[..., None], 40, 220).astype(np.uint8).repeat(3, -1)
+    sample = Sample(pixels, dark, np.ones_like(dark), KIDNEY[0], "s", "he")
+    places = set()
+    for seed in range(30):
+        crop = cut(sample, 96, NONE, generator(seed))
+        rows, columns = crop.mask_SS.sum(1), crop.mask_SS.sum(0)
+        assert sorted(rows[rows > 0].tolist()) == [6.0] * 34 + [36.0] * 6
+        assert sorted(columns[columns > 0].tolist()) == [6.0] * 30 + [40.0] * 6
+        assert torch.equal(recolor(crop.pixels_CSS[None], NONE, generator(seed))[0], crop.pixels_CSS)
+        places.add((rows.argmax().item(), columns.argmax().item()))
+    assert len(places) > 15
 
 
 def test_flips_and_turns_of_every_kind_occur() -> None:
@@ -118,7 +137,7 @@ def test_what_was_unknown_stays_unknown() -> None:
 
 
 def test_glass_is_known_to_be_nothing() -> None:
-    only_glass = Augmentation(0, (1, 1), 0, 1.0, ())
+    only_glass = replace(NONE, glass=1.0)
     sample = Sample(
         np.full((96, 96, 3), 90, np.uint8), np.ones((96, 96), bool), np.ones((96, 96), bool), KIDNEY[0], "s", "he"
     )
