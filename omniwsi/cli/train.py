@@ -34,7 +34,10 @@ def train(
         str,
         typer.Option(help="Tissues to learn at another pixel size, in micrometres, as in ptc=0.5.", show_default=False),
     ] = "",
-    crop: Annotated[int, typer.Option(help="Side of the taught squares in pixels; the tiles' side on the card.")] = 256,
+    crop: Annotated[int, typer.Option(help="Side of the taught squares in pixels.")] = 256,
+    tile: Annotated[
+        int | None, typer.Option(help="Side of the tiles it will be given; else that of the squares.")
+    ] = None,
     accumulate: Annotated[int, typer.Option(help="Learn each batch in so many parts, in less memory.")] = 1,
     learning_rate: Annotated[float | None, typer.Option(help="The highest; else as the recipe has it.")] = None,
     augmentation: Annotated[
@@ -83,6 +86,7 @@ def train(
         init=init,
         mpps=mpp,
         crop_px=crop,
+        tile_px=tile,
         accumulate=accumulate,
         add_tissue=read_tissue(add_tissue) if add_tissue else None,
         tune_all=tune_all,

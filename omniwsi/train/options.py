@@ -38,7 +38,10 @@ class TrainOptions:
     mpps: str = ""
     """Tissues to be learnt at another pixel size than `init` or the published networks have, as in "ptc=0.5"."""
     crop_px: int = 256
-    """Side of the square the network is taught on; it becomes the tile size on the card."""
+    """Side of the square the network is taught on."""
+    tile_px: int | None = None
+    """Side of the tiles it will be given, as the card says; None: that of the squares. Small squares are learnt quicker,
+    larger tiles show more around."""
     held_out: float = 0.25
     """Share of the patches kept for judging, by source."""
     fold: tuple[int, int] | None = None
@@ -77,8 +80,9 @@ class TrainOptions:
             )
         if not self.recipe.learning_rate > 0:
             raise UsageError(f"--learning-rate is more than 0, not {self.recipe.learning_rate:g}")
-        if self.crop_px < STRIDE_PX or self.crop_px % STRIDE_PX:
-            raise UsageError(f"--crop is a multiple of {STRIDE_PX} pixels, as 256 is, not {self.crop_px}")
+        for flag, side_px in (("--crop", self.crop_px), ("--tile", self.tile_px)):
+            if side_px is not None and (side_px < STRIDE_PX or side_px % STRIDE_PX):
+                raise UsageError(f"{flag} is a multiple of {STRIDE_PX} pixels, as 256 is, not {side_px}")
         if not 0 <= self.held_out < 1:
             raise UsageError(f"--held-out is a share from 0 up to 1, as in 0.25, not {self.held_out:g}")
         if not 0 <= self.drawn_share <= 1:

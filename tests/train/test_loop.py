@@ -321,6 +321,16 @@ def test_a_tissue_is_learnt_at_the_pixel_size_asked_for(data: Path, tmp_path: Pa
         train(options(data, tmp_path / "first", steps=2))
 
 
+def test_tiles_may_be_larger_than_the_squares_that_taught(data: Path, tmp_path: Path) -> None:
+    """And what is taught stays the same."""
+    small, large = (
+        load_model(train(options(data, tmp_path / name, steps=2, tile_px=side)).weights)
+        for name, side in (("small", None), ("large", 2 * SIDE))
+    )
+    assert (small.card.tile_px, large.card.tile_px) == (SIDE, 2 * SIDE)
+    assert same(small.state_dict(), large.state_dict())
+
+
 def test_heads_of_another_shape(data: Path, tmp_path: Path) -> None:
     """DoDNet's ablations: they stand on the card, and who goes on from there gets them without asking."""
     shape = HeadShape(depth=2, width=4, condition="task")
@@ -392,6 +402,7 @@ def test_nothing_to_learn_from(tmp_path: Path) -> None:
         ({"accumulate": 3}, "--accumulate is from 1 to the batch size, 2, not 3"),
         ({"recipe": replace(BEST, learning_rate=0)}, "--learning-rate is more than 0, not 0"),
         ({"crop_px": 100}, "--crop is a multiple of 16 pixels, as 256 is, not 100"),
+        ({"tile_px": 8}, "--tile is a multiple of 16 pixels, as 256 is, not 8"),
         ({"held_out": 1.0}, "--held-out is a share from 0 up to 1, as in 0.25, not 1"),
         ({"drawn_share": -0.1}, "--drawn is a share from 0 to 1, not -0.1"),
     ],
