@@ -125,7 +125,7 @@ def test_pyramid(benchmark: BenchmarkFixture, probs_THW: np.ndarray, tmp_path: P
     layer = Layer(lambda g_box: _cut(probs_THW, g_box), Frame(1, 1), KIDNEY)
     spec = PyramidSpec.over("section.tiff", KIDNEY, (SIDE, SIDE), (MPP, MPP), MPP, "0.5")
     runs = iter(range(10**6))
-    benchmark(lambda: write_pyramid(tmp_path / f"{next(runs)}.ome.zarr", spec, [layer]))
+    benchmark(lambda: write_pyramid(tmp_path / f"{next(runs)}.ome.zarr", spec, [layer], workers=2))
     assert (tmp_path / "0.ome.zarr" / "zarr.json").exists()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -76,16 +77,25 @@ class SegmentOptions:
     """float32, or bfloat16 where the hardware is fast at it."""
     batch_size: int = 16
     """Tiles read and handed to the network together."""
-    workers: int = 2
-    """Threads that read."""
+    workers: int | None = None
+    """Threads that read slides and write pyramids; otherwise one a core, but from 2 to 8."""
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise UsageError(f"--threshold lies between 0 and 1, not {self.threshold:g}")
-        if self.batch_size < 1 or self.workers < 1:
+        if self.batch_size < 1 or (self.workers is not None and self.workers < 1):
             raise UsageError("--batch-size and --workers are at least 1")
         if self.output_mpp is not None and not 0.01 < self.output_mpp < 1000:
             raise UsageError(f"--output-mpp is in micrometres per pixel; {self.output_mpp:g} cannot be meant")
+
+    @property
+    def threads(self) -> int:
+        return self.workers or max(2, min(8, _cores()))
+
+
+def _cores() -> int:
+    """That this process may use, which on a cluster are fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 Stage = Literal["tiles", "pyramid", "contours"]
@@ -226,7 +236,7 @@ def segment_slide(
         mosaics = [_walk(run, slide, sweep, plan, predictor, options, tell) for sweep in plan.sweeps]
         clock = _Clock()
         with clock("pyramid"):
-            _write_pyramid(run, mosaics, plan, tell)
+            _write_pyramid(run, mosaics, plan, options.threads, tell)
         with clock("contours"):
             _write_contours(run, slide, mosaics, plan, options, tell)
         run.manifest["stages"] = _stages(run.manifest["sweeps"], clock)
@@ -333,7 +343,7 @@ def _walk(
     with run.mosaic(plan.sweep, plan.grid, clip) as mosaic:
         todo = mosaic.missing(plan.tiles)
         tell_tile = _teller(plan, whole, len(todo), tell)
-        batches = read_tiles(slide, plan.grid.frame, todo, options.batch_size, options.workers)
+        batches = read_tiles(slide, plan.grid.frame, todo, options.batch_size, options.threads)
         predicted = _one_ahead(_predicted(batches, plan.sweep.tissues, predictor, clock))
         try:
             for tiles, probs_BTHW in predicted:
@@ -423,13 +433,13 @@ class _Clock:
 # --- The results --------------------------------------------------------------------------------------------------------
 
 
-def _write_pyramid(run: Run, mosaics: Sequence[Mosaic], plan: Plan, tell: Tell) -> None:
+def _write_pyramid(run: Run, mosaics: Sequence[Mosaic], plan: Plan, threads: int, tell: Tell) -> None:
     layers = [
         Layer(partial(_read, mosaic, sweep), sweep.grid.frame, sweep.sweep.tissues)
         for mosaic, sweep in zip(mosaics, plan.sweeps, strict=True)
     ]
     path = run.making(PYRAMID)
-    write_pyramid(path, plan.pyramid, layers, lambda done, total: tell(Progress("pyramid", done, total)))
+    write_pyramid(path, plan.pyramid, layers, lambda done, total: tell(Progress("pyramid", done, total)), threads)
 
 
 def _write_contours(

@@ -1,7 +1,7 @@
 """OME-Zarr: the probabilities of all tissues as one image of one channel a tissue, with a pyramid above it.
 
 Written shard by shard, each once and whole, from the mosaics of the sweeps (level 0) or from the level below, so memory
-is a few shards whatever the slide's size. Two flavours of one content: 0.5 (Zarr v3, shards) and 0.4 (Zarr v2, which
+is a few shards a thread whatever the slide's size. Two flavours of one content: 0.5 (Zarr v3, shards) and 0.4 (Zarr v2, which
 QuPath reads).
 
 Axes: T tissue (the `c` axis), H rows, W columns. Frames: b base pixels of level 0; g a sweep's grid; l0 the slide's.
@@ -87,24 +87,36 @@ class PyramidSpec:
 
 
 def write_pyramid(
-    path: Path, spec: PyramidSpec, layers: Sequence[Layer], tell: Callable[[int, int], None] = lambda done, total: None
+    path: Path,
+    spec: PyramidSpec,
+    layers: Sequence[Layer],
+    tell: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 1,
 ) -> None:
-    """Write the image as the folder `path`, which must not exist. `tell(done, total)` counts shards."""
+    """Write the image as the folder `path`, which must not exist, by `workers` threads. `tell(done, total)` counts shards."""
     group = zarr.create_group(path, zarr_format=3 if spec.version == "0.5" else 2, attributes=metadata(spec))
     levels = [_create_level(group, str(i), spec, size) for i, size in enumerate(spec.level_sizes)]
     boxes = [_shards(size) for size in spec.level_sizes]
     done, total = 0, sum(len(shards) for shards in boxes)
     source: Read = partial(_base, spec, layers)
-    for level, shards in zip(levels, boxes, strict=True):
-        stored: set[tuple[int, int]] = set()
-        for box in shards:
-            pixels_THW = source(box)
-            if pixels_THW is not None and pixels_THW.any():  # glass is neither stored nor read again
-                level[:, *box.slices] = pixels_THW
-                stored.add((box.x0, box.y0))
-            done += 1
-            tell(done, total)
-        source = _Halving(level, stored)
+    with ThreadPoolExecutor(workers, thread_name_prefix="pyramid") as pool:
+        for level, shards in zip(levels, boxes, strict=True):
+            stored: set[tuple[int, int]] = set()
+            for box, anything in zip(shards, pool.map(partial(_store, level, source), shards), strict=True):
+                if anything:
+                    stored.add((box.x0, box.y0))
+                done += 1
+                tell(done, total)
+            source = _Halving(level, stored)
+
+
+def _store(level: zarr.Array[Any], source: Read, box: Box) -> bool:
+    """Makes and writes a shard; whether there is anything in it: glass is neither stored nor read again."""
+    pixels_THW = source(box)
+    if pixels_THW is None or not pixels_THW.any():
+        return False
+    level[:, *box.slices] = pixels_THW
+    return True
 
 
 def read_channel(path: Path, channel: int, level: int = 0) -> np.ndarray:
@@ -224,8 +236,7 @@ def _layer(spec: PyramidSpec, layer: Layer, b_box: Box) -> np.ndarray | None:
     if planes_THW is None:
         return None
     seen = (edges[0] - g_box.x0, edges[1] - g_box.y0, edges[2] - g_box.x0, edges[3] - g_box.y0)
-    with ThreadPoolExecutor(len(planes_THW)) as pool:
-        return np.stack(list(pool.map(lambda plane: resample(plane, seen, b_box.size, smooth=True), planes_THW)))
+    return np.stack([resample(plane_HW, seen, b_box.size, smooth=True) for plane_HW in planes_THW])
 
 
 class _Halving:

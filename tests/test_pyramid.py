@@ -184,6 +184,28 @@ def test_where_no_sweep_has_looked_is_as_where_nothing_was_found(tmp_path: Path)
     assert len(files) == sum(path.is_file() for path in (tmp_path / "none").rglob("*"))
 
 
+def test_any_number_of_threads_writes_the_same_bytes(version: Version, tmp_path: Path) -> None:
+    layers = [layer_of(smooth(1200, 2200)[None], 2.0, (3,)), layer_of(smooth(2400, 4400, seed=1)[None], 1.0, (0,))]
+    written = []
+    for workers in (1, 3):
+        path = tmp_path / str(workers)
+        write_pyramid(path, spec_of((8800, 4800), 1.0, (0, 3), version), layers, workers=workers)
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        written.append([(str(file.relative_to(path)), file.read_bytes()) for file in files])
+    assert written[0] == written[1]
+
+
+def test_an_error_in_a_thread_is_raised(tmp_path: Path) -> None:
+    def broken(g_box: Box) -> np.ndarray:
+        if g_box.x0 > 2000:
+            raise ZeroDivisionError("no such shard")
+        return np.ones((1, *g_box.shape), np.uint8)
+
+    layer = Layer(broken, Frame(1.0, 1.0), KIDNEY[:1])
+    with pytest.raises(ZeroDivisionError, match="no such shard"):
+        write_pyramid(tmp_path / "a", spec_of((5000, 3000), 1.0, (0,)), [layer], workers=3)
+
+
 def test_progress_counts_every_shard(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     layer = layer_of(smooth(2100, 2100)[None], 1.0, (0,))

@@ -70,7 +70,9 @@ def segment(
     batch_size: Annotated[
         int, typer.Option(help="Tiles at a time; for several GPUs 8 each, or more.", rich_help_panel=_MACHINE)
     ] = 16,
-    workers: Annotated[int, typer.Option(help="Threads that read.", rich_help_panel=_MACHINE)] = 2,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that read and write; else one a core.", rich_help_panel=_MACHINE)
+    ] = None,
     overlap: Annotated[
         int | None, typer.Option(help="Of tiles, in pixels; else a quarter.", rich_help_panel=_MACHINE)
     ] = None,
