@@ -118,17 +118,19 @@ def seconds_a_mpx(network: Network, device: str) -> float:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table: Dice (mean ± deviation over seeds), then what it costs; a second one with HD95."""
+    """A table: Dice (mean over seeds, ± deviation if there are several), then what it costs; a second one with HD95."""
     tissues = list(dict.fromkeys(tissue for row in rows for tissue in row.dice))
     heads = ["method", *tissues, "mean", "parameters", "kMAC a pixel", "s a Mpx"]
     lines = [table_row(heads), table_row(["---"] * len(heads))]
     for row in rows:
-        dice = [_said(row.dice.get(tissue), 3) for tissue in tissues]
+        dice = [_said(row.dice.get(tissue), 3, row.seeds) for tissue in tissues]
         costs = [f"{row.parameters / 1e6:.1f} M", f"{row.macs_a_pixel / 1e3:.0f}", f"{row.seconds_a_mpx:.2f}"]
         lines.append(table_row([row.method, *dice, f"{row.mean_dice:.3f}", *costs]))
     lines += ["", "HD95 in micrometres, of patches where something was found:", ""]
     lines += [table_row(["method", *tissues]), table_row(["---"] * (1 + len(tissues)))]
-    lines += [table_row([row.method, *(_said(row.hd95_um.get(tissue), 1) for tissue in tissues)]) for row in rows]
+    lines += [
+        table_row([row.method, *(_said(row.hd95_um.get(tissue), 1, row.seeds) for tissue in tissues)]) for row in rows
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -152,7 +154,7 @@ def write_comparison(folder: Path, rows: Sequence[Row]) -> tuple[Path, Path]:
     return paths
 
 
-def _said(pair: tuple[float, float] | None, digits: int) -> str:
+def _said(pair: tuple[float, float] | None, digits: int, seeds: int) -> str:
     if pair is None or math.isnan(pair[0]):
         return "-"
-    return f"{pair[0]:.{digits}f} ± {pair[1]:.{digits}f}"
+    return f"{pair[0]:.{digits}f}" + (f" ± {pair[1]:.{digits}f}" if seeds > 1 else "")
