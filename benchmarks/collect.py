@@ -40,8 +40,10 @@ ABSENT_FROM_COLON = ("distal_tubule", "proximal_tubule", "capsule", "tuft")
 EXCHANGED = "tri/68"
 HE2 = Path("wsi", "kidney_HE2_38927x35509.tiff")
 HE2_LABELS = Path(__file__).with_name("kidney_HE2_labels.geojson")
-WINDOW_PX, LEAST_KNOWN, LEAST_PRESENT = 1024, 0.2, 0.01
+WINDOW_PX, LEAST_KNOWN, LEAST_PRESENT = 1024, 0.06, 0.005
 """Of level 0; shares of a window from which on it is worth its place."""
+MARGIN_PX, LEAST_PX = 40, 384
+"""Around what is known; the shortest side."""
 
 
 def main(data: Path, manifest: Path) -> None:
@@ -118,7 +120,7 @@ def windows(path: Path, folder: Path):
         for tissue, (present, known) in outlined(mpp).items():
             shapely.prepare(known)
             for window in squares(present, known, size):
-                image = folder / f"{window.x0}_{window.y0}.png"
+                image = folder / "{}_{}_{}x{}.png".format(window.x0, window.y0, *window.size)
                 mask, valid = (folder / f"{image.stem}_{tissue}_{what}.png" for what in ("mask", "valid"))
                 if not image.exists():
                     Image.fromarray(slide.read(window)).save(image)
@@ -146,7 +148,7 @@ def outlined(mpp: float) -> dict[str, tuple[shapely.Geometry, shapely.Geometry]]
 
 
 def squares(present: shapely.Geometry, known: shapely.Geometry, size: tuple[int, int]):
-    """Those of which enough is known, or in which there is something."""
+    """Those of which enough is known, or in which there is something; no larger than what is known of them asks for."""
     for y in range(0, size[1] - WINDOW_PX, WINDOW_PX):
         for x in range(0, size[0] - WINDOW_PX, WINDOW_PX):
             window = Box.at(x, y, WINDOW_PX, WINDOW_PX)
@@ -155,7 +157,20 @@ def squares(present: shapely.Geometry, known: shapely.Geometry, size: tuple[int,
                 known.intersection(square).area >= LEAST_KNOWN * square.area
                 or present.intersection(square).area >= LEAST_PRESENT * square.area
             ):
-                yield window
+                yield around(known.intersection(square).bounds, window)
+
+
+def around(bounds: tuple[float, float, float, float], window: Box) -> Box:
+    """The part of the window that holds the bounds, so that a square taught by chance shows something known."""
+    sides = []
+    for low, high, least, most in zip(
+        bounds[:2], bounds[2:], (window.x0, window.y0), (window.x1, window.y1), strict=True
+    ):
+        grow = max(MARGIN_PX, (LEAST_PX - (high - low)) / 2)
+        start = int(max(least, min(low - grow, most - LEAST_PX)))
+        sides.append((start, int(min(most, max(high + grow, start + LEAST_PX)))))
+    (x0, x1), (y0, y1) = sides
+    return Box(x0, y0, x1, y1)
 
 
 def box_of(window: Box) -> shapely.Polygon:
