@@ -26,7 +26,7 @@ from omniwsi.geometry import Box, Frame
 from omniwsi.grid import Coverage, Grid, Tile
 from omniwsi.model.card import ModelCard
 from omniwsi.model.checkpoint import DEFAULT_WEIGHTS, find_weights, load_model, sha256_of
-from omniwsi.model.predictor import Precision, Predictor, Predicts
+from omniwsi.model.predictor import Precision, Predictor, Predicts, give_back_freed_memory
 from omniwsi.mosaic import Mosaic
 from omniwsi.objects import Contour
 from omniwsi.picture import OVERVIEW_PX, LegendEntry, Overview
@@ -237,6 +237,7 @@ def segment_slide(
         clock = _Clock()
         with clock("pyramid"):
             _write_pyramid(run, mosaics, plan, options.threads, tell)
+            give_back_freed_memory()
         with clock("contours"):
             _write_contours(run, slide, mosaics, plan, options, tell)
         run.manifest["stages"] = _stages(run.manifest["sweeps"], clock)
@@ -353,6 +354,7 @@ def _walk(
         finally:
             predicted.close()
             _note_seconds(run, plan, clock)
+    give_back_freed_memory()
     return mosaic
 
 
