@@ -4,7 +4,7 @@
 
 DATA holds the folders `kidney_glomeruli_bupt`, `kidney_glomeruli_aidpath` and `gland_glas`, each with `images` and `masks`.
 Colon has no kidney in it: its images teach what is none. With `wsi/kidney_HE2_38927x35509.tiff` there too, windows of it are written
-into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson` says of them: some arteries and glomeruli, and where
+into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson` says of them: some arteries, glomeruli and tubules, and where
 tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates). Those outlines were drawn by eye, by us, no pathologists;
 none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
 

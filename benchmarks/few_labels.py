@@ -20,10 +20,10 @@ import numpy as np
 
 from omniwsi.model.checkpoint import load_model, save_model
 from omniwsi.model.predictor import Predictor
-from omniwsi.tissues import KIDNEY, Tissue
+from omniwsi.tissues import Tissue
 from omniwsi.train.beginning import new_model
 from omniwsi.train.data import MANIFEST_COLUMNS, load, read_patches
-from omniwsi.train.evaluate import judge
+from omniwsi.train.evaluate import Score, judge
 from omniwsi.train.loop import train
 from omniwsi.train.options import TrainOptions
 from omniwsi.train.recipes import find_recipe
@@ -46,20 +46,18 @@ def main(out: Path, glas: Path, steps: int) -> None:
     }
     order = np.random.default_rng(0).permutation(sorted((glas / "images").glob("*.jpg"))).tolist()
     held_out, taught = np.split(np.array(order), [round(HELD_OUT * len(order))])
-    manifests = [write(out, share, taught[: max(1, round(share * len(taught)))], held_out) for share in SHARES]
-    counts = [
-        f"{share:.0%}: {sum(row.split == 'train' for row in patches(path))} images"
-        for share, path in zip(SHARES, manifests, strict=True)
-    ]
-    print("| starting from | " + " | ".join(counts) + " |")
-    print("|---|" + "---|" * len(counts), flush=True)
+    taught_by = {share: taught[: max(1, round(share * len(taught)))] for share in SHARES}
+    manifests = {share: write(out, share, images, held_out) for share, images in taught_by.items()}
+    print("| starting from | " + " | ".join(f"{share:.0%}: {len(taught_by[share])} images" for share in SHARES) + " |")
+    print("|---|" + "---|" * len(SHARES), flush=True)
     for name, (init, tune_all) in starts.items():
-        cells = [
-            dice(out / f"{Path(init).stem}-{tune_all}-{share:g}", path, init, tune_all, steps)
-            for share, path in zip(SHARES, manifests, strict=True)
-        ]
+        cells = []
+        for share, manifest in manifests.items():
+            folder = out / f"{Path(init).stem}-{tune_all}-{share:g}"
+            scores = held_out_scores(folder, manifest, init, tune_all, steps)
+            cells.append(said([score.dice for score in scores]))
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-    print(f"\nPainting everything: {everything(manifests[0]):.3f}")
+    print(f"\nPainting everything: {said([score.all_foreground_dice for score in scores])}")
 
 
 def write(out: Path, share: float, taught: Sequence[Path], held_out: Sequence[Path]) -> Path:
@@ -74,26 +72,18 @@ def write(out: Path, share: float, taught: Sequence[Path], held_out: Sequence[Pa
     return path
 
 
-def patches(manifest: Path) -> Sequence:
-    return read_patches(manifest, (GLAND,))
-
-
-def dice(out: Path, manifest: Path, init: str, tune_all: bool, steps: int) -> str:
-    """Mean and deviation over the images held out, of the foreground."""
+def held_out_scores(out: Path, manifest: Path, init: str, tune_all: bool, steps: int) -> list[Score]:
     recipe = find_recipe("best", batch_size=4)
     options = TrainOptions(
         (manifest,), out, recipe, steps, init=init, add_tissue=GLAND, tune_all=tune_all, crop_px=128, tile_px=256
     )
     predictor = Predictor(load_model(train(options).weights), "cpu")
-    added = predictor.card.tissues[len(KIDNEY)]
-    held_out = [patch for patch in read_patches(manifest, (added,)) if patch.split == "held-out"]
-    scores = [score.dice for score in judge(predictor, map(load, held_out))]
-    return f"{np.mean(scores):.3f} ± {np.std(scores):.3f}"
+    patches = read_patches(manifest, predictor.card.tissues)
+    return list(judge(predictor, (load(patch) for patch in patches if patch.split == "held-out")))
 
 
-def everything(manifest: Path) -> float:
-    shares = [load(patch).mask_HW.mean() for patch in patches(manifest) if patch.split == "held-out"]
-    return float(np.mean([2 * share / (1 + share) for share in shares]))
+def said(dice: Sequence[float]) -> str:
+    return f"{np.mean(dice):.3f} ± {np.std(dice):.3f}"
 
 
 if __name__ == "__main__":

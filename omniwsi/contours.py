@@ -472,9 +472,8 @@ def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -
     shapes = shapely.transform(_simplified(outlines), options.frame.l0_from_g)
     shapes = _areal(_valid_after_rounding(shapes))
     areas_um2 = shapely.area(shapes) * options.l0_mpp[0] * options.l0_mpp[1]
-    whole = np.flatnonzero(
-        areas_um2 >= max(0.5 * options.min_area_um2, 1e-12)
-    )  # what rounding and simplifying left of slivers is none
+    # Of a sliver rounding and simplifying leave almost nothing.
+    whole = np.flatnonzero((areas_um2 > 0) & (areas_um2 >= 0.5 * options.min_area_um2))
     measured = _measured(shapes[whole], areas_um2[whole], [kept[i] for i in whole], tissue, options)
     yield from zip((kept[i].first_pixel for i in whole), measured, strict=True)
 

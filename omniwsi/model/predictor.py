@@ -70,7 +70,8 @@ class Predictor:
     def encode(self, pixels_BHWC: np.ndarray) -> list[Any]:
         """Features of uint8 RGB tiles, in chunks; opaque, for `decode`.
 
-        Where a GPU's memory does not suffice, by smaller chunks from then on. Raises OmniWSIError if one tile is too much.
+        Where a GPU's memory does not suffice, by smaller chunks from then on, which may change last bits. Raises OmniWSIError
+        if one tile is too much.
         """
         while True:
             try:
