@@ -54,16 +54,16 @@ def main(data: Path, manifest: Path) -> None:
     ]
     if (data / HE2).exists():
         rows += windows(data / HE2, manifest.parent / "he2")
-    write(manifest, rows)
-    write(manifest.with_name("kidney_ki.csv"), list(put_right(data / "kidney_ki")))
+    write(manifest, rows, "train")  # what is judged are the patches of kidney_ki
+    write(manifest.with_name("kidney_ki.csv"), list(put_right(data / "kidney_ki")), "")
 
 
-def write(manifest: Path, rows: list[tuple]) -> None:
+def write(manifest: Path, rows: list[tuple], split: str) -> None:
     with manifest.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*MANIFEST_COLUMNS, "valid", "split"])
         for image, mask, tissue, mpp, source, stain, *rest in rows:
-            valid, split = rest or (None, "")
+            valid, split = rest or (None, split)
             image, mask, valid = (
                 os.path.relpath(path, manifest.parent) if path else "" for path in (image, mask, valid)
             )

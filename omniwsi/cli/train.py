@@ -35,8 +35,11 @@ def train(
         typer.Option(help="Tissues to learn at another pixel size, in micrometres, as in ptc=0.5.", show_default=False),
     ] = "",
     crop: Annotated[int, typer.Option(help="Side of the taught squares in pixels.")] = 256,
+    finish: Annotated[
+        int | None, typer.Option(help="Side in the last fifth of the steps: learn quickly, then see what is around.")
+    ] = None,
     tile: Annotated[
-        int | None, typer.Option(help="Side of the tiles it will be given; else that of the squares.")
+        int | None, typer.Option(help="Side of the tiles it will be given; else that of the last squares.")
     ] = None,
     accumulate: Annotated[int, typer.Option(help="Learn each batch in so many parts, in less memory.")] = 1,
     learning_rate: Annotated[float | None, typer.Option(help="The highest; else as the recipe has it.")] = None,
@@ -86,6 +89,7 @@ def train(
         init=init,
         mpps=mpp,
         crop_px=crop,
+        finish_px=finish,
         tile_px=tile,
         accumulate=accumulate,
         add_tissue=read_tissue(add_tissue) if add_tissue else None,

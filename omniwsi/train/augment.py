@@ -151,6 +151,54 @@ def hue_turn(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
     return torch.exp(-torch.einsum("bij,bjhw->bihw", turn_B33, density))
 
 
+_STAIN_DENSITIES = (
+    ((0.37, 0.77, 0.37), ((0.065, 0.078, 0.033), (0.078, 0.146, 0.060), (0.033, 0.060, 0.030))),  # haematoxylin and eosin
+    ((0.50, 0.80, 0.37), ((0.097, 0.108, 0.044), (0.108, 0.181, 0.064), (0.044, 0.064, 0.026))),  # periodic acid-Schiff
+    ((0.70, 1.51, 0.97), ((0.111, 0.139, 0.081), (0.139, 0.523, 0.336), (0.081, 0.336, 0.237))),  # trichrome
+    ((0.99, 1.51, 1.00), ((0.744, 0.749, 0.626), (0.749, 0.887, 0.680), (0.626, 0.680, 0.597))),  # silver
+)
+"""Mean and covariance of the optical density in red, green and blue of tissue, mean over the patches of `kidney_ki` of a stain."""
+_TISSUE_DENSITY = 0.15
+
+
+def restain(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Towards the colours of another stain: densities of tissue get more or less of its mean and covariance.
+
+    The map is the linear one between two Gaussians that moves densities least (Pitie and Kokaram, CVMP 2007), so order is kept:
+    what was darker stays darker. Glass is left alone.
+    """
+    density = -pixels_BCHW.clamp(min=1 / 255).log()
+    tissue_B1HW = (density.mean(1, keepdim=True) / _TISSUE_DENSITY).clamp(max=1)
+    mean_B3, covariance_B33 = _moments(density, tissue_B1HW)
+    which_B = torch.randint(len(_STAIN_DENSITIES), (len(density),), generator=generator)
+    towards_mean = torch.tensor([_STAIN_DENSITIES[i][0] for i in which_B]).to(density)
+    towards_covariance = torch.tensor([_STAIN_DENSITIES[i][1] for i in which_B]).to(density)
+    strength, lighter = (
+        _per_image(len(density), 1, low, high, generator).to(density) for low, high in ((0.2, 1.0), (0.7, 1.2))
+    )
+    root = _root(covariance_B33)
+    inverse = torch.linalg.inv(root)
+    map_B33 = inverse @ _root(root @ towards_covariance @ root) @ inverse
+    moved = torch.einsum("bij,bjhw->bihw", map_B33, density - mean_B3[..., None, None])
+    moved = (moved + towards_mean[..., None, None]).clamp(min=0) * lighter
+    return torch.exp(-(density + (moved - density) * strength * tissue_B1HW))
+
+
+def _moments(density_BCHW: Tensor, weight_B1HW: Tensor) -> tuple[Tensor, Tensor]:
+    """(mean [B, 3], covariance [B, 3, 3]), weighted; never quite flat."""
+    weight = weight_B1HW.flatten(2) / weight_B1HW.flatten(2).sum(2, keepdim=True).clamp(min=1e-6)
+    density = density_BCHW.flatten(2)
+    mean = (density * weight).sum(2)
+    centred = density - mean[..., None]
+    return mean, (centred * weight) @ centred.mT + 2e-3 * torch.eye(3).to(density)
+
+
+def _root(positive_B33: Tensor) -> Tensor:
+    """The symmetric square root of symmetric positive matrices."""
+    values, vectors = torch.linalg.eigh(positive_B33)
+    return (vectors * values.clamp(min=1e-8).sqrt()[:, None]) @ vectors.mT
+
+
 def contrast(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
     """Contrast about the mean by 0.75 to 1.3."""
     gain = _per_image(len(pixels_BCHW), 1, 0.75, 1.3, generator).to(pixels_BCHW)
@@ -237,6 +285,7 @@ STRONG = Augmentation(
     bend_px=6,
     glass=0.15,
     colors=(
+        (0.3, restain),
         (0.8, stain_shift),
         (0.5, hue_turn),
         (0.4, gamma),
@@ -247,6 +296,6 @@ STRONG = Augmentation(
         (0.3, jpeg),
     ),
 )
-"""What the best recipe uses: also elastic, stain, gamma and JPEG."""
+"""What the best recipe uses: also elastic, other stains, gamma and JPEG."""
 
 AUGMENTATIONS = {augmentation.name: augmentation for augmentation in (NONE, PUBLISHED, STRONG)}

@@ -41,7 +41,7 @@ def new_model(options: TrainOptions) -> Network:
         options.name,
         options.form,
         tissues,
-        options.tile_px or options.crop_px,
+        options.tile_px or options.finish_px or options.crop_px,
         options.head or (initial.card.head if initial else HeadShape()),
         training=_training_card(options, tissues),
         limits=LIMITS,

@@ -321,10 +321,11 @@ def read_fold(
 ) -> tuple[list[Patch], list[Patch]]:
     """(to learn from, to judge by): the sources of one fold of several are held out; every source is in exactly one.
 
-    What manifests decide of splits is not asked: each patch is judged once.
+    Sources that a manifest calls train are taught in every fold and never judged; all others are judged once.
     """
     patches = [patch for path in paths for patch in read_patches(path, tissues)]
-    placed = folds_by_source(patches, folds, seed)
+    taught = {patch.source for patch in patches if patch.split == "train"}
+    placed = folds_by_source([patch for patch in patches if patch.source not in taught], folds, seed)
     held_out = {source for source, place in placed.items() if place == fold}
     return [p for p in patches if p.source not in held_out], [p for p in patches if p.source in held_out]
 

@@ -120,7 +120,7 @@ class Lessons:
         state = np.random.SeedSequence([options.seed, step, i]).generate_state(1, np.uint64)
         generator = Generator().manual_seed(int(state[0] >> 1))
         sample = self._pick_sample(generator)
-        crop = cut(sample, options.crop_px, augmentation, generator)
+        crop = cut(sample, options.side_px(step), augmentation, generator)
         pixels_CSS = recolor(crop.pixels_CSS[None], augmentation, generator)[0]
         return Lesson(Crop(pixels_CSS, crop.mask_SS, crop.known_SS), sample)
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 RING_PX = 2
 RING_WEIGHT = 1.2
-HEAVIEST = 10.0
+HEAVIEST = 4.0
 """`balanced_loss` weighs a foreground pixel at most so many times a background pixel."""
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -42,7 +42,7 @@ def dice_bce_loss(logits_B2HW: Tensor, mask_BHW: Tensor, known_BHW: Tensor) -> T
 
 
 def balanced_loss(logits_B2HW: Tensor, mask_BHW: Tensor, known_BHW: Tensor) -> Tensor:
-    """A Loss of the foreground alone: its Dice, and cross entropy in which both classes weigh about the same.
+    """A Loss of the foreground alone: its Dice, and cross entropy in which the rarer it is the more its pixels weigh.
 
     The probability is that of the softmax of the two logits, which is what inference reads. An image without any
     foreground has no Dice to improve: only its cross entropy counts.
@@ -62,9 +62,12 @@ LOSSES: dict[str, Loss] = {"published": dice_bce_loss, "balanced": balanced_loss
 
 
 def _foreground_weights(target_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
-    """[B, 1, 1, 1]: how much rarer the foreground is than the background, between 1 and HEAVIEST."""
+    """[B, 1, 1, 1]: the root of how much rarer the foreground is than the background, between 1 and HEAVIEST.
+
+    With the full ratio both classes weigh the same, and a network in doubt paints: precision of rare tissues was a third of recall.
+    """
     foreground, known = (plane.sum((1, 2, 3), keepdim=True) for plane in (target_B1HW, known_B1HW))
-    return ((known - foreground) / foreground.clamp(min=1)).clamp(1, HEAVIEST)
+    return ((known - foreground) / foreground.clamp(min=1)).sqrt().clamp(1, HEAVIEST)
 
 
 def _mean_of_informed(loss_B: Tensor, known_BHW: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ METHODS: dict[str, Form] = {
     **{form: form for form in FORMS if form not in ("concat", "trilinear")},
 }
 """What can be trained, by the names of the papers' comparisons."""
+FINISH_FROM = 0.8
+"""Share of the steps after which squares of `finish_px` teach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,11 @@ class TrainOptions:
     """Tissues to be learnt at another pixel size than `init` or the published networks have, as in "ptc=0.5"."""
     crop_px: int = 256
     """Side of the square the network is taught on."""
+    finish_px: int | None = None
+    """Side of the squares in the last fifth of the steps; None: as before. Small squares are quick to learn from, but tissues
+    are told apart by what is around, and GroupNorm and the pooled code see a tile as a whole."""
     tile_px: int | None = None
-    """Side of the tiles it will be given, as the card says; None: that of the squares. Small squares are learnt quicker,
-    larger tiles show more around."""
+    """Side of the tiles it will be given, as the card says; None: that of the last squares."""
     held_out: float = 0.25
     """Share of the patches kept for judging, by source."""
     fold: tuple[int, int] | None = None
@@ -80,10 +84,14 @@ class TrainOptions:
             )
         if not self.recipe.learning_rate > 0:
             raise UsageError(f"--learning-rate is more than 0, not {self.recipe.learning_rate:g}")
-        for flag, side_px in (("--crop", self.crop_px), ("--tile", self.tile_px)):
+        for flag, side_px in (("--crop", self.crop_px), ("--finish", self.finish_px), ("--tile", self.tile_px)):
             if side_px is not None and (side_px < STRIDE_PX or side_px % STRIDE_PX):
                 raise UsageError(f"{flag} is a multiple of {STRIDE_PX} pixels, as 256 is, not {side_px}")
         if not 0 <= self.held_out < 1:
             raise UsageError(f"--held-out is a share from 0 up to 1, as in 0.25, not {self.held_out:g}")
         if not 0 <= self.drawn_share <= 1:
             raise UsageError(f"--drawn is a share from 0 to 1, not {self.drawn_share:g}")
+
+    def side_px(self, step: int) -> int:
+        """Of the squares of this step."""
+        return self.finish_px if self.finish_px and step >= FINISH_FROM * self.steps else self.crop_px
