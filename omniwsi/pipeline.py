@@ -566,7 +566,7 @@ def _identity(info: SlideInfo, predictor: Predicts, weights_sha256: str, options
             "ome_zarr": options.ome_zarr,
             "overlap_px": options.overlap_px,
             "precision": getattr(predictor, "precision", options.precision),
-            "device": getattr(predictor, "device", "cpu").partition(":")[0],
+            "device": getattr(predictor, "kind", "cpu"),
         },
     }
 

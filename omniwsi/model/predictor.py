@@ -55,7 +55,7 @@ class Predictor:
         """`device` may name several GPUs, `cuda:0,cuda:1`: they share the tiles of every batch."""
         self.card = model.card
         self.devices = [best_device()] if device == "auto" else _require_devices(device)
-        kind = torch.device(self.devices[0]).type
+        self.kind = kind = torch.device(self.devices[0]).type
         self.precision = best_precision(kind) if precision == "auto" else precision
         self._chunk = _CHUNK[kind]
         self._dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32

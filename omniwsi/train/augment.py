@@ -152,13 +152,17 @@ def hue_turn(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
 
 
 _STAIN_DENSITIES = (
-    ((0.37, 0.77, 0.37), ((0.065, 0.078, 0.033), (0.078, 0.146, 0.060), (0.033, 0.060, 0.030))),  # haematoxylin and eosin
+    (
+        (0.37, 0.77, 0.37),
+        ((0.065, 0.078, 0.033), (0.078, 0.146, 0.060), (0.033, 0.060, 0.030)),
+    ),  # haematoxylin and eosin
     ((0.50, 0.80, 0.37), ((0.097, 0.108, 0.044), (0.108, 0.181, 0.064), (0.044, 0.064, 0.026))),  # periodic acid-Schiff
     ((0.70, 1.51, 0.97), ((0.111, 0.139, 0.081), (0.139, 0.523, 0.336), (0.081, 0.336, 0.237))),  # trichrome
     ((0.99, 1.51, 1.00), ((0.744, 0.749, 0.626), (0.749, 0.887, 0.680), (0.626, 0.680, 0.597))),  # silver
 )
 """Mean and covariance of the optical density in red, green and blue of tissue, mean over the patches of `kidney_ki` of a stain."""
-_TISSUE_DENSITY = 0.15
+_GLASS_DENSITY, _TISSUE_DENSITY = 0.06, 0.15
+"""What is lighter is glass for sure, what is darker tissue."""
 
 
 def restain(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
@@ -168,7 +172,7 @@ def restain(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
     what was darker stays darker. Glass is left alone.
     """
     density = -pixels_BCHW.clamp(min=1 / 255).log()
-    tissue_B1HW = (density.mean(1, keepdim=True) / _TISSUE_DENSITY).clamp(max=1)
+    tissue_B1HW = (density.mean(1, keepdim=True) - _GLASS_DENSITY).div(_TISSUE_DENSITY - _GLASS_DENSITY).clamp(0, 1)
     mean_B3, covariance_B33 = _moments(density, tissue_B1HW)
     which_B = torch.randint(len(_STAIN_DENSITIES), (len(density),), generator=generator)
     towards_mean = torch.tensor([_STAIN_DENSITIES[i][0] for i in which_B]).to(density)

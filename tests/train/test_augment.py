@@ -12,6 +12,7 @@ from omniwsi.train.augment import NONE, PUBLISHED, STRONG, Augmentation, cut, re
 from omniwsi.train.data import Sample
 
 COLOR_STEPS = [
+    augment.restain,
     augment.stain_shift,
     augment.hue_turn,
     augment.contrast,
@@ -48,10 +49,26 @@ def test_each_colour_step_changes_pixels_and_little_else(step: augment.ColorStep
     assert not torch.equal(step(before, generator(2)).clamp(0, 1), after)
 
 
-@pytest.mark.parametrize("step", [augment.stain_shift, augment.hue_turn], ids=lambda step: step.__name__)
+@pytest.mark.parametrize(
+    "step", [augment.stain_shift, augment.hue_turn, augment.restain], ids=lambda step: step.__name__
+)
 def test_stains_do_not_dirty_glass(step: augment.ColorStep) -> None:
     glass = torch.full((8, 3, 16, 16), 0.97)
     assert (step(glass, generator(3)) - glass).abs().max() < 0.06
+
+
+def test_restain_brings_the_colours_of_other_stains() -> None:
+    """At full strength tissue has the mean and covariance of density of one of the stains; its structure stays."""
+    before = tissue(40)
+    after = augment.restain(before, generator(5))
+    towards = torch.tensor([mean for mean, _ in augment._STAIN_DENSITIES])
+    distance, came_from = (
+        (-picture.log().mean((2, 3))[:, None] - towards).norm(dim=2).min(1).values for picture in (after, before)
+    )
+    assert (distance < 0.6 * came_from).any()
+    assert distance.mean() < came_from.mean()
+    for b in range(40):  # what was darker in green stays darker, all in all
+        assert torch.corrcoef(torch.stack([before[b, 1].flatten(), after[b, 1].flatten()]))[0, 1] > 0.6
 
 
 def test_jpeg_and_blur_leave_a_plain_area_alone() -> None:

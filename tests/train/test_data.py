@@ -194,6 +194,23 @@ def test_folds_hold_every_source_once_and_spread_each_tissue(tmp_path: Path) -> 
     assert sorted(patch.source for patch in judged) == [f"he/{source}" for source in range(5)]
 
 
+def test_what_a_manifest_calls_train_is_taught_in_every_fold(tmp_path: Path) -> None:
+    """Helping data beside the patches that are judged."""
+    for source in range(6):
+        write_pair(tmp_path / "judged" / "0_1_dt" / "he", f"{source}_1")
+        write_pair(tmp_path, f"{source}_1")
+    rows = [
+        f"im_{source}_1.png,im_{source}_1_mask_distal.png,distal_tubule,1,other {source},he,train"
+        for source in range(6)
+    ]
+    (tmp_path / "beside.csv").write_text("\n".join(["image,mask,tissue,mpp,source,stain,split", *rows]))
+    for fold in range(3):
+        learn, judging = read_fold([tmp_path / "judged", tmp_path / "beside.csv"], KIDNEY, fold, 3, 0)
+        assert {f"other {source}" for source in range(6)} <= {patch.source for patch in learn}
+        assert len(judging) == 2
+        assert len(learn) == 10
+
+
 def test_another_collection_moves_no_line(tmp_path: Path) -> None:
     """What was held out of one collection stays so when others are taught beside it, even under the same source's name."""
     for source in range(8):

@@ -42,6 +42,11 @@ def same(a: Batch, b: Batch) -> bool:
     )
 
 
+def test_squares_grow_in_the_last_fifth(data: Path) -> None:
+    growing = [batch.pixels_BCHW.shape[-1] for batch in lessons(data, steps=10, finish_px=64).batches(0)]
+    assert growing == [32] * 8 + [64] * 2
+
+
 def test_a_lesson_depends_on_seed_step_and_place_alone(data: Path) -> None:
     """Begun anywhere, made ahead by threads, shared by processes: the same lessons."""
     whole = list(lessons(data).batches(0))

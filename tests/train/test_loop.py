@@ -107,8 +107,9 @@ def test_a_stopped_training_goes_on_bit_for_bit(data: Path, tmp_path: Path, afte
         train(options(data, tmp_path / "stopped", seed=3))
 
 
-def test_a_batch_in_parts_is_the_same_lesson(data: Path, tmp_path: Path) -> None:
-    """Also where some patches say nothing, and a part may have none that does. By SGD, as in `shared_work`."""
+def test_a_batch_in_parts_is_the_same_lesson(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where some patches say nothing, and a part may have none that does. By SGD, as in `shared_work`, in float32."""
+    monkeypatch.setattr("omniwsi.train.loop.best_precision", lambda kind: "float32")
     blind = replace(MIDL2022, batch_size=5, balanced=True, implied=0.5)
     losses: dict[int, list[float]] = {}
     for accumulate in (1, 2, 5):
