@@ -1,25 +1,21 @@
-"""Makes trained networks the one that ships: their average, half precision, a whole model card, its checksum.
+"""Makes a trained network the one that ships: half precision, a whole model card, its checksum.
 
-    python benchmarks/ship.py training/weights.safetensors... KIDNEY_KI
+    python benchmarks/ship.py final/weights.safetensors folds/evaluation.json
 
-Several must have been taught one from the other; the card is that of the last.
-
-The figures on the card are those of the training's own held-out patches, measured again on the file as it ships. Writes
-`weights/<name>.safetensors` and `weights/SHA256SUMS`, and prints the figures as Markdown.
+The figures on the card are those of the folds: trainings alike on parts of the sources, each judged by the rest. Writes
+`weights/<name>.safetensors` and `weights/SHA256SUMS`, and prints the figures.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from omniwsi.model.checkpoint import load_model, save_model, sha256_of, weights_folder
-from omniwsi.model.network import Network
-from omniwsi.model.predictor import Predictor
-from omniwsi.train.data import load, read_split
-from omniwsi.train.evaluate import Summary, judge, summarise
-from omniwsi.train.report import markdown
 
 LICENCES = {
     "kidney_ki": "none stated: test patches of the published Omni-Seg (NEPTUNE study)",
@@ -43,50 +39,44 @@ NOTES = (
 )
 
 
-def main(trained: list[Path], kidney_ki: Path) -> None:
-    model = averaged([load_model(path) for path in trained])
+def main(trained: Path, evaluation: Path) -> None:
+    model = load_model(trained)
+    judged = json.loads(evaluation.read_text())
     target = weights_folder() / f"{model.card.name}.safetensors"
-    save_model(model, target, half=True)
-    training = model.card.training
-    patches = read_split([kidney_ki], model.card.tissues, training["held_out"], training["seed"])[1]
-    scores = list(judge(Predictor(load_model(target), "cpu", "float32"), map(load, patches)))
-    summaries = summarise(scores)
-    training = dict(training) | {"licences": LICENCES, "notes": NOTES}
-    model.card = replace(model.card, training=training, figures=figures(summaries, len(patches)), limits=LIMITS)
+    training = dict(model.card.training) | {"licences": LICENCES, "notes": NOTES}
+    model.card = replace(model.card, training=training, figures=figures(judged), limits=LIMITS)
     save_model(model, target, half=True)
     (target.parent / "SHA256SUMS").write_text(f"{sha256_of(target)}  {target.name}\n")
-    print(markdown({"weights": target.name}, summaries))
+    print(json.dumps(model.card.figures, indent=2))
 
 
-def averaged(models: list[Network]) -> Network:
-    states = [model.float().state_dict() for model in models]
-    models[-1].load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})
-    return models[-1]
+def figures(judged: Mapping[str, Any]) -> dict[str, object]:
+    """Of the report of `omniwsi train --folds`: mean and deviation over patches."""
+    whole = {summary["tissue"]: summary for summary in judged["summaries"] if summary["stain"] == "all"}
 
-
-def figures(summaries: list[Summary], patches: int) -> dict[str, object]:
-    whole = {summary.tissue: summary for summary in summaries if summary.stain == "all"}
-
-    def mean(name: str) -> dict[str, float]:
-        return {tissue: round(summary.figures[name][0], 4) for tissue, summary in whole.items()}
+    def mean_of(name: str) -> dict[str, float]:
+        return {tissue: round(summary["figures"][name][0], 4) for tissue, summary in whole.items()}
 
     return {
-        "on": f"{patches} patches of kidney_ki, held out by source",
-        "patches": {tissue: summary.patches for tissue, summary in whole.items()},
-        "held_out_dice": mean("dice"),
-        "held_out_two_class_dice": mean("two_class_dice"),
-        "held_out_hd95_um": mean("hd95_um"),
-        "all_foreground_dice": {tissue: round(summary.all_foreground_dice, 4) for tissue, summary in whole.items()},
+        "on": f"{len(judged['patches'])} patches of kidney_ki, cross-validated by source in {judged['folds']} folds",
+        "folds_command": judged["command"],
+        "patches": {tissue: summary["patches"] for tissue, summary in whole.items()},
+        "held_out_dice": mean_of("dice"),
+        "held_out_dice_deviation": {
+            tissue: round(summary["figures"]["dice"][1], 4) for tissue, summary in whole.items()
+        },
+        "held_out_two_class_dice": mean_of("two_class_dice"),
+        "held_out_hd95_um": mean_of("hd95_um"),
+        "all_foreground_dice": {tissue: round(summary["all_foreground_dice"], 4) for tissue, summary in whole.items()},
         "held_out_dice_by_stain": {
-            f"{summary.tissue}/{summary.stain}": round(summary.figures["dice"][0], 4)
-            for summary in summaries
-            if summary.stain != "all"
+            f"{summary['tissue']}/{summary['stain']}": round(summary["figures"]["dice"][0], 4)
+            for summary in judged["summaries"]
+            if summary["stain"] != "all"
         },
     }
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
-    *weights, data = map(Path, sys.argv[1:])
-    main(weights, data)
+    main(*map(Path, sys.argv[1:]))
