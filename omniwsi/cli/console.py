@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+_PIPED_WIDTH = 200
+"""Columns where there is no terminal to ask: a table in a log or a file is not folded to the 80 of a screen."""
+
+
+def _console(stream: TextIO, stderr: bool) -> Console:
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else _PIPED_WIDTH
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+
+
+out = _console(sys.stdout, stderr=False)
+err = _console(sys.stderr, stderr=True)
 
 _LINE_EVERY_S = 15.0
 

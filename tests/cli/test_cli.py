@@ -377,8 +377,13 @@ def test_evaluate_from_the_command_line(weights: Path, tmp_path: Path) -> None:
         "evaluation.md",
         "best_and_worst.jpg",
     }
-    half = omniwsi("evaluate", manifest, "--weights", weights, "-o", out, "--held-out", 0.5, "--device", "cpu")
+    half = omniwsi(
+        "evaluate", manifest, "--weights", weights, "-o", out, "--held-out", 0.5, "--device", "cpu", COLUMNS=""
+    )
     assert half.returncode == 0, half.stderr
+    assert [line.count("±") for line in half.stdout.splitlines() if line.startswith("tuft")] == [
+        1
+    ]  # a pipe folds nothing
     sources = {patch["source"] for patch in json.loads((out / "evaluation.json").read_text())["patches"]}
     assert len(sources) == 1
     assert "--held-out is a share" in one_line_error(omniwsi("evaluate", manifest, "--held-out", 2), 2)
