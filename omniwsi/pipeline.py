@@ -26,6 +26,7 @@ from omniwsi.geometry import Box, Frame
 from omniwsi.grid import Coverage, Grid, Tile
 from omniwsi.model.card import ModelCard
 from omniwsi.model.checkpoint import DEFAULT_WEIGHTS, find_weights, load_model, sha256_of
+from omniwsi.model.flips import Flipped
 from omniwsi.model.predictor import Precision, Predictor, Predicts, give_back_freed_memory
 from omniwsi.mosaic import Mosaic
 from omniwsi.objects import Contour
@@ -75,6 +76,8 @@ class SegmentOptions:
     """Of neighbouring tiles; otherwise a quarter of a tile (benchmarks/README.md, tiles)."""
     precision: Precision = "auto"
     """float32, or bfloat16 where the hardware is fast at it."""
+    flips: bool = False
+    """Average over the eight turns and mirror images of each tile: eight times the network's work."""
     batch_size: int = 16
     """Tiles read and handed to the network together."""
     workers: int | None = None
@@ -228,6 +231,7 @@ def segment_slide(
 ) -> SegmentResult:
     """Everything between an opened slide and a finished folder; called again it goes on where it was stopped."""
     began = time.perf_counter()
+    predictor = as_asked(predictor, options)
     plan = make_plan(slide, predictor.card.tissues, predictor.card.tile_px, options)
     with Run(folder, _identity(slide.info, predictor, weights_sha256, options), overwrite) as run:
         if run.already_done:
@@ -244,6 +248,11 @@ def segment_slide(
         run.manifest["seconds"] = round(time.perf_counter() - began, 1)
         run.finish()
         return _result(run, plan, time.perf_counter() - began)
+
+
+def as_asked(predictor: Predicts, options: SegmentOptions) -> Predicts:
+    """What will see the tiles; asked again of what it made, it changes nothing."""
+    return Flipped(predictor) if options.flips and not isinstance(predictor, Flipped) else predictor
 
 
 def require_sensible(card: ModelCard, options: SegmentOptions) -> None:
@@ -567,6 +576,9 @@ def _identity(info: SlideInfo, predictor: Predicts, weights_sha256: str, options
             "overlap_px": options.overlap_px,
             "precision": getattr(predictor, "precision", options.precision),
             "device": getattr(predictor, "kind", "cpu"),
+            **(
+                {"flips": True} if options.flips else {}
+            ),  # results from before there were flips are still what they were
         },
     }
 

@@ -180,6 +180,18 @@ def test_the_trunk_sees_each_tile_once_per_sweep(slide: ArraySlide, tmp_path: Pa
     assert len(plan.sweeps) == 3
 
 
+def test_flips_see_each_tile_eight_times_and_are_another_run(slide: ArraySlide, tmp_path: Path) -> None:
+    """A network that looks at each pixel alone finds the same whichever way a tile lies."""
+    model = ColorModel()
+    once = run(slide, tmp_path / "a", model, tissues="tuft")
+    tiles, model.tiles_encoded = model.tiles_encoded, 0
+    eight_times = run(slide, tmp_path / "b", model, tissues="tuft", flips=True)
+    assert model.tiles_encoded == 8 * tiles
+    assert [found.objects for found in eight_times.found] == [found.objects for found in once.found]
+    with pytest.raises(RunExists, match="flips"):
+        run(slide, tmp_path / "a", model, tissues="tuft", flips=True)
+
+
 def test_glass_is_not_looked_at(tmp_path: Path) -> None:
     pixels = np.full((3000, 3000, 3), 245, np.uint8)
     pixels[1200:1700, 1000:1900] = blobs(900, 500)

@@ -33,6 +33,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     by_stain: Annotated[bool, typer.Option("--by-stain", help="Print each stain too.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    flips: Annotated[bool, typer.Option("--flips", help="See each patch eight ways, as segment --flips does.")] = False,
     truth: Annotated[
         Path | None, typer.Option(help="GeoJSON with the objects of a slide: judge its results, object by object.")
     ] = None,
@@ -41,7 +42,7 @@ def evaluate(
 ) -> None:
     """Judge a network by labelled patches, or the results of a slide by drawn objects."""
     if truth is None:
-        _judge_patches(data, weights, out_folder, held_out, seed, by_stain, device)
+        _judge_patches(data, weights, out_folder, held_out, seed, by_stain, device, flips)
     elif len(data) != 1:
         raise UsageError("--truth judges the results of one slide; name one folder of results")
     else:
@@ -97,9 +98,11 @@ def _judge_patches(
     seed: int,
     by_stain: bool,
     device: str,
+    flips: bool,
 ) -> None:
     from omniwsi.model.checkpoint import load_model
-    from omniwsi.model.predictor import Predictor
+    from omniwsi.model.flips import Flipped
+    from omniwsi.model.predictor import Predictor, Predicts
     from omniwsi.train.data import load, read_patches, read_split
     from omniwsi.train.evaluate import EMPTY_RULE, judge, summarise
     from omniwsi.train.report import best_and_worst, write_report
@@ -107,7 +110,8 @@ def _judge_patches(
     if held_out is not None and not 0 < held_out < 1:
         raise UsageError(f"--held-out is a share between 0 and 1, as in 0.25, not {held_out:g}")
     model = load_model(weights)
-    predictor = Predictor(model, device)
+    plain = Predictor(model, device)
+    predictor: Predicts = Flipped(plain) if flips else plain
     tissues = model.card.tissues
     patches = (
         [patch for path in data for patch in read_patches(path, tissues)]
@@ -125,10 +129,10 @@ def _judge_patches(
             bar.show("patches", len(scores), len(patches))
     summaries = summarise(scores)
     about = {
-        "weights": model.card.name,
+        "weights": model.card.name + (", each patch seen eight ways" if flips else ""),
         "data": ", ".join(path.name for path in data),
         "patches": len(patches) if held_out is None else f"{len(patches)} held out ({held_out:g}, seed {seed})",
-        "precision": predictor.precision,
+        "precision": plain.precision,
     }
     written = write_report(out_folder, about, scores, summaries)
     picture = out_folder / "best_and_worst.jpg"

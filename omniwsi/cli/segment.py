@@ -15,7 +15,7 @@ from omniwsi.cli.console import complain, duration, err, meter, note, out, size,
 from omniwsi.errors import OmniWSIError, SlideError, UsageError
 
 if TYPE_CHECKING:
-    from omniwsi.model.predictor import Predictor
+    from omniwsi.model.predictor import Predictor, Predicts
     from omniwsi.pipeline import Plan, SegmentOptions, SegmentResult
 
 _FILES = (
@@ -76,6 +76,9 @@ def segment(
     overlap: Annotated[
         int | None, typer.Option(help="Of tiles, in pixels; else a quarter.", rich_help_panel=_MACHINE)
     ] = None,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="See each tile eight ways: 8 x the time.", rich_help_panel=_MACHINE)
+    ] = False,
 ) -> None:
     """Segment slides: an OME-Zarr, contours for QuPath, a table and a picture of each.
 
@@ -104,6 +107,7 @@ def segment(
         output_mpp=output_mpp,
         ome_zarr=ome_zarr,  # type: ignore[arg-type]  # checked just above
         overlap_px=overlap,
+        flips=flips,
         precision=precision,  # type: ignore[arg-type]
         batch_size=batch_size,
         workers=workers,
@@ -186,13 +190,13 @@ class _Job:
         return _as_json(path, result)
 
     def _plan(self, path: Path) -> dict[str, Any]:
-        from omniwsi.pipeline import make_plan
+        from omniwsi.pipeline import as_asked, make_plan
         from omniwsi.slide import open_slide
 
         card = self.predictor.card
         with open_slide(path, self.options.mpp) as slide:
             plan = make_plan(slide, card.tissues, card.tile_px, self.options)
-        seconds = plan.tile_count * _seconds_a_tile(self.predictor, self.options.batch_size)
+        seconds = plan.tile_count * _seconds_a_tile(as_asked(self.predictor, self.options), self.options.batch_size)
         _show_plan(self.say, path, plan, seconds)
         return {
             "slide": str(path),
@@ -214,7 +218,7 @@ class _Job:
         }
 
 
-def _seconds_a_tile(predictor: Predictor, batch_size: int) -> float:
+def _seconds_a_tile(predictor: Predicts, batch_size: int) -> float:
     """Measured on this machine, now, with as many tiles at once as a run has: the faster of two batches."""
     import time
 
