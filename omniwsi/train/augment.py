@@ -285,7 +285,7 @@ PUBLISHED = Augmentation(
 STRONG = Augmentation(
     "strong",
     max_turn_deg=180,
-    scales=(0.7, 1.4),
+    scales=(0.6, 1.7),
     bend_px=6,
     glass=0.15,
     colors=(
@@ -300,6 +300,6 @@ STRONG = Augmentation(
         (0.3, jpeg),
     ),
 )
-"""What the best recipe uses: also elastic, other stains, gamma and JPEG."""
+"""What the best recipe uses: also elastic, other stains, gamma and JPEG. Of kidney_ki at "1 um" some tubules are twice as wide as others."""
 
 AUGMENTATIONS = {augmentation.name: augmentation for augmentation in (NONE, PUBLISHED, STRONG)}
