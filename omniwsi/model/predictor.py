@@ -93,7 +93,7 @@ class Predictor:
     def _probs(self, tissues: Sequence[Tissue], placed: tuple[int, Any]) -> Tensor:
         which, features = placed
         logits_BT2HW = self._replicas[which].decode(features, tissues).float()
-        return (logits_BT2HW[:, :, 1] - logits_BT2HW[:, :, 0]).sigmoid_().cpu()
+        return (logits_BT2HW[:, :, 1] - logits_BT2HW[:, :, 0]).sigmoid_().cpu().contiguous()
 
     def _take_smaller_chunks(self) -> None:
         if self._chunk == 1:
