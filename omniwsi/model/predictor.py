@@ -25,6 +25,7 @@ from torch import Tensor
 from omniwsi.errors import OmniWSIError, UsageError
 from omniwsi.model.card import ModelCard
 from omniwsi.model.network import Network
+from omniwsi.model.rounded import round_weights
 from omniwsi.tissues import Tissue
 
 logger = logging.getLogger(__name__)
@@ -58,8 +59,7 @@ class Predictor:
         kind = torch.device(self.devices[0]).type
         self.precision = best_precision(kind) if precision == "auto" else precision
         self._chunk = _CHUNK[kind]
-        self._dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-        self._replicas = [_replica(model, name, self._dtype) for name in self.devices]
+        self._replicas = [_replica(model, name, self.precision) for name in self.devices]
         self._workers = None
         if kind == "cpu":
             keep_freed_memory()
@@ -87,7 +87,7 @@ class Predictor:
     def _features(self, numbered: tuple[int, Tensor]) -> tuple[int, Any]:
         """With the number of the device that they lie on."""
         which = numbered[0] % len(self.devices)
-        x_BCHW = numbered[1].to(self.devices[which]).to(self._dtype) / 255
+        x_BCHW = numbered[1].to(self.devices[which]).float() / 255
         return which, self._replicas[which].encode(x_BCHW)
 
     def _probs(self, tissues: Sequence[Tissue], placed: tuple[int, Any]) -> Tensor:
@@ -123,12 +123,11 @@ class Predictor:
         return list(pixels.split(self._chunk))
 
 
-def _replica(model: Network, device: str, dtype: torch.dtype) -> Network:
+def _replica(model: Network, device: str, precision: Precision) -> Network:
     replica = copy.deepcopy(model).eval().to(device)
     replica = replica.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
-    for name, part in replica.named_children():
-        if name != "controller":  # which is small, and writes the heads
-            part.to(dtype)
+    if precision == "bfloat16":
+        round_weights(replica, on_cpu=torch.device(device).type == "cpu")
     return replica
 
 
@@ -178,7 +177,7 @@ def _require_device(device: str) -> None:
 
 
 def best_precision(kind: str) -> Precision:
-    """bfloat16 only where the hardware multiplies it: elsewhere it is emulated and slower."""
+    """bfloat16 only where the hardware multiplies it: elsewhere it is emulated and slower. On ARM it was not tried."""
     if kind == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     # PyTorch asks the processor but has no public name for the answer.
