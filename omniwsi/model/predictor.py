@@ -25,7 +25,7 @@ from torch import Tensor
 from omniwsi.errors import OmniWSIError, UsageError
 from omniwsi.model.card import ModelCard
 from omniwsi.model.network import Network
-from omniwsi.model.rounded import round_weights
+from omniwsi.model.rounded import can_fuse, fuse, round_weights
 from omniwsi.tissues import Tissue
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,10 @@ def _replica(model: Network, device: str, precision: Precision) -> Network:
     replica = copy.deepcopy(model).eval().to(device)
     replica = replica.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
     if precision == "bfloat16":
-        round_weights(replica, on_cpu=torch.device(device).type == "cpu")
+        on_cpu = torch.device(device).type == "cpu"
+        round_weights(replica, on_cpu)
+        if on_cpu and can_fuse():
+            fuse(replica)
     return replica
 
 
