@@ -12,8 +12,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from omniwsi.model.card import HeadShape
+from omniwsi.model.norm import is_rounded_inference, relu_
 from omniwsi.model.trunk import MAP_CHANNELS
 
 PUBLISHED = HeadShape()
@@ -46,11 +48,25 @@ def run_heads(map_BDHW: Tensor, heads_BTK: Tensor, shape: HeadShape = PUBLISHED)
     B, T, _ = heads_BTK.shape
     H, W = map_BDHW.shape[-2:]
     weights, biases = split_heads(heads_BTK, shape)
+    if B == 1 and is_rounded_inference(map_BDHW):
+        return _run_as_convolutions(map_BDHW, weights, biases).reshape(B, T, 2, H, W)
     # The first layer reads one map for all tissues: its rows are stacked. Later layers have one map a tissue.
     x = torch.baddbmm(biases[0].reshape(B, -1, 1), weights[0].reshape(B, -1, MAP_CHANNELS), map_BDHW.flatten(2))
     for weight, bias in zip(weights[1:], biases[1:], strict=True):
         x = torch.baddbmm(bias.flatten(0, 1)[:, :, None], weight.flatten(0, 1), x.relu_().reshape(B * T, -1, H * W))
     return x.reshape(B, T, 2, H, W)
+
+
+def _run_as_convolutions(map_BDHW: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+    """The same of one tile, where pixels stay the outer axis: three times as quick in bfloat16 on a processor.
+
+    Later layers are one matrix whose blocks are those of the tissues; the zeros beside them cost less than the blocks gain.
+    """
+    wide = [weights[0].flatten(0, 2), *(torch.block_diag(*weight[0]) for weight in weights[1:])]
+    x = map_BDHW
+    for number, (weight, bias) in enumerate(zip(wide, biases, strict=True)):
+        x = functional.conv2d(relu_(x) if number else x, weight[:, :, None, None], bias.flatten())
+    return x
 
 
 def split_heads(heads_BTK: Tensor, shape: HeadShape = PUBLISHED) -> tuple[list[Tensor], list[Tensor]]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 def norm_relu(norm: nn.GroupNorm, x_NCHW: Tensor) -> Tensor:
@@ -21,7 +20,23 @@ def norm_relu(norm: nn.GroupNorm, x_NCHW: Tensor) -> Tensor:
     if on_slow_path and x_NCHW.is_contiguous(memory_format=torch.channels_last):
         relu_of_norm: Tensor = _NormReLU.apply(x_NCHW, norm.weight, norm.bias, norm.num_groups, norm.eps)  # type: ignore[no-untyped-call]  # torch has no types for it
         return relu_of_norm
-    return functional.relu(norm(x_NCHW), inplace=True)
+    return relu_(norm(x_NCHW))
+
+
+def relu_(x: Tensor) -> Tensor:
+    """In place. bfloat16 without gradients on a CPU by its bits, several times as quick as PyTorch's.
+
+    What is below zero has the sign bit, and so has it as an integer; that goes for a NaN with a sign, too.
+    """
+    if is_rounded_inference(x):
+        x.view(torch.int16).clamp_min_(0)
+        return x
+    return x.relu_()
+
+
+def is_rounded_inference(x: Tensor) -> bool:
+    """Of bfloat16 without gradients on a CPU: what PyTorch itself does slowly there has a quicker way."""
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and not x.requires_grad
 
 
 class _NormReLU(torch.autograd.Function):

@@ -25,6 +25,7 @@ from torch import Tensor
 from omniwsi.errors import OmniWSIError, UsageError
 from omniwsi.model.card import ModelCard
 from omniwsi.model.network import Network
+from omniwsi.model.rounded import can_fuse, fuse, round_weights
 from omniwsi.tissues import Tissue
 
 logger = logging.getLogger(__name__)
@@ -58,8 +59,7 @@ class Predictor:
         self.kind = kind = torch.device(self.devices[0]).type
         self.precision = best_precision(kind) if precision == "auto" else precision
         self._chunk = _CHUNK[kind]
-        self._dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-        self._replicas = [_replica(model, name, self._dtype) for name in self.devices]
+        self._replicas = [_replica(model, name, self.precision) for name in self.devices]
         self._workers = None
         if kind == "cpu":
             keep_freed_memory()
@@ -87,13 +87,13 @@ class Predictor:
     def _features(self, numbered: tuple[int, Tensor]) -> tuple[int, Any]:
         """With the number of the device that they lie on."""
         which = numbered[0] % len(self.devices)
-        x_BCHW = numbered[1].to(self.devices[which]).to(self._dtype) / 255
+        x_BCHW = numbered[1].to(self.devices[which]).float() / 255
         return which, self._replicas[which].encode(x_BCHW)
 
     def _probs(self, tissues: Sequence[Tissue], placed: tuple[int, Any]) -> Tensor:
         which, features = placed
         logits_BT2HW = self._replicas[which].decode(features, tissues).float()
-        return (logits_BT2HW[:, :, 1] - logits_BT2HW[:, :, 0]).sigmoid_().cpu()
+        return (logits_BT2HW[:, :, 1] - logits_BT2HW[:, :, 0]).sigmoid_().cpu().contiguous()
 
     def _take_smaller_chunks(self) -> None:
         if self._chunk == 1:
@@ -123,12 +123,14 @@ class Predictor:
         return list(pixels.split(self._chunk))
 
 
-def _replica(model: Network, device: str, dtype: torch.dtype) -> Network:
+def _replica(model: Network, device: str, precision: Precision) -> Network:
     replica = copy.deepcopy(model).eval().to(device)
     replica = replica.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
-    for name, part in replica.named_children():
-        if name != "controller":  # which is small, and writes the heads
-            part.to(dtype)
+    if precision == "bfloat16":
+        on_cpu = torch.device(device).type == "cpu"
+        round_weights(replica, on_cpu)
+        if on_cpu and can_fuse():
+            fuse(replica)
     return replica
 
 
@@ -178,7 +180,7 @@ def _require_device(device: str) -> None:
 
 
 def best_precision(kind: str) -> Precision:
-    """bfloat16 only where the hardware multiplies it: elsewhere it is emulated and slower."""
+    """bfloat16 only where the hardware multiplies it: elsewhere it is emulated and slower. On ARM it was not tried."""
     if kind == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     # PyTorch asks the processor but has no public name for the answer.

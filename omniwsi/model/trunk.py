@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -123,6 +124,11 @@ class Trunk(nn.Module):
         for step, (block, skip) in enumerate(zip(self.decoder, reversed(deep.skips), strict=True)):
             if mix is not None:
                 y_BDHW = mix(step, y_BDHW)
-            y_BDHW = block(functional.interpolate(y_BDHW, scale_factor=2, mode="nearest").add_(skip))
+            y_BDHW = block(_add(functional.interpolate(y_BDHW, scale_factor=2, mode="nearest"), skip))
         map_BDHW: Tensor = self.project(y_BDHW)
         return map_BDHW
+
+
+def _add(y: Tensor, other: Tensor) -> Tensor:
+    """`y` may be overwritten: PyTorch adds so quicker in float32, but slower in bfloat16."""
+    return y + other if y.dtype == torch.bfloat16 else y.add_(other)

@@ -54,6 +54,18 @@ def test_the_map_may_be_channels_last() -> None:
     )
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_one_tile_in_bfloat16_goes_another_way_to_the_same(shape: HeadShape) -> None:
+    """As convolutions, beside two tiles that do not."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 8, 6, 10, generator=generator).bfloat16().contiguous(memory_format=torch.channels_last)
+    heads = torch.randn(2, 5, head_size(shape), generator=generator).bfloat16()
+    together = run_heads(maps, heads, shape)
+    scale = together.abs().max()
+    for i in range(2):
+        assert (run_heads(maps[i : i + 1], heads[i : i + 1], shape) - together[i]).abs().max() <= 0.02 * scale
+
+
 @pytest.mark.parametrize("wrong", [{"depth": 0}, {"depth": 9}, {"width": 0}, {"condition": "scale"}])
 def test_heads_that_there_are_not(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="a head "):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from omniwsi.model.norm import norm_relu
+from omniwsi.model.norm import norm_relu, relu_
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.03)])
@@ -34,3 +34,17 @@ def test_without_gradients_nothing_is_kept() -> None:
     norm, x = nn.GroupNorm(16, 32), torch.randn(1, 32, 8, 8).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         torch.testing.assert_close(norm_relu(norm, x), functional.relu(norm(x)))
+
+
+def test_relu_by_bits_is_relu() -> None:
+    """Of every number that bfloat16 has."""
+    numbers = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16)
+    numbers = numbers[~numbers.isnan()]
+    assert torch.equal(relu_(numbers.clone()), numbers.float().relu().bfloat16())
+
+
+def test_relu_keeps_gradients() -> None:
+    x = torch.linspace(-1, 1, 9, dtype=torch.bfloat16, requires_grad=True)
+    relu_(x * 2).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0] * 5 + [2] * 4
