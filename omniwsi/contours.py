@@ -16,7 +16,9 @@ import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from operator import attrgetter, itemgetter
+from typing import TypeVar
 
 import numpy as np
 import shapely
@@ -31,6 +33,7 @@ from omniwsi.tissues import Tissue
 WINDOW_PX = 2048
 TOLERANCE_PX = 0.3
 """How far, in pixels of the sweep, an outline may move when needless vertices are left out."""
+_Item = TypeVar("_Item")
 _NAMESPACE = uuid.UUID("6f1f2f0e-6a43-5c0c-9d0b-6a0f7f3c8f11")
 
 Read = Callable[[Box], np.ndarray | None]
@@ -349,10 +352,11 @@ _PIECES: dict[int, tuple[tuple[int, int], ...]] = {
     13: ((1, 0),),
     14: ((0, 3),),
 }
-_FROM_TO = np.full((2, 16, 2), -1, np.int8)
-for _corners, _pieces in _PIECES.items():
-    for _which, _piece in enumerate(_pieces):
-        _FROM_TO[_which, _corners] = _piece
+# [first or second piece, corners]
+_FROM, _TO = np.zeros((2, 2, 16), np.int64)
+for _corners, _sides in _PIECES.items():
+    for _which, _from_to in enumerate(_sides):
+        _FROM[_which, _corners], _TO[_which, _corners] = _from_to
 # Where, seen from a square's upper left pixel, the first of a side's two pixels lies, and whether the other is below it.
 _SIDE_X, _SIDE_Y = np.array([0, 1, 0, 0]), np.array([0, 0, 1, 0])
 _SIDE_IS_DOWN = np.array([False, True, False, True])
@@ -385,15 +389,15 @@ def _crossings(
 def _pieces(mask_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Row and column of the squares (uint8 `mask_HW`), and the sides where their pieces start and end."""
     above_HW = mask_HW[:, :-1] + mask_HW[:, 1:]
-    squares = np.flatnonzero((above_HW[:-1] + above_HW[1:]) & 3)  # 0 and 4 are not crossed
+    squares = np.flatnonzero(((above_HW[:-1] + above_HW[1:]) & 3) != 0)  # 0 and 4 are not crossed
     rows, columns = np.divmod(squares, above_HW.shape[1])
     at = squares + rows
     top_left, top_right, bottom_left, bottom_right = (
         mask_HW.ravel()[at + step] for step in (0, 1, mask_HW.shape[1], mask_HW.shape[1] + 1)
     )
-    from_to = _FROM_TO[:, top_left | top_right << 1 | bottom_right << 2 | bottom_left << 3]
-    saddles = np.flatnonzero(from_to[1, :, 0] >= 0)
-    start_side, end_side = np.append(from_to[0], from_to[1, saddles], axis=0).T
+    corners = top_left | top_right << 1 | bottom_right << 2 | bottom_left << 3
+    saddles = np.flatnonzero((corners == 5) | (corners == 10))
+    start_side, end_side = (np.append(of[0, corners], of[1, corners[saddles]]) for of in (_FROM, _TO))
     return np.append(rows, rows[saddles]), np.append(columns, columns[saddles]), start_side, end_side
 
 
@@ -622,19 +626,19 @@ def _measured(
     perimeters_um = np.bincount(part_of, shapely.length(in_um), len(shapes)).tolist()
     columns = zip(
         items,
-        shapes,
-        shapely.to_wkb(shapes, hex=True),
+        shapely.to_wkb(shapes),
+        _grouped(_rings(parts), part_of, len(shapes)),
         centroids,
         shapely.bounds(shapes).tolist(),
         areas_um2.tolist(),
         perimeters_um,
         strict=True,
     )
-    for item, shape, wkb, centroid, bounds, area_um2, perimeter_um in columns:
+    for item, wkb, polygons, centroid, bounds, area_um2, perimeter_um in columns:
         yield Contour(
-            id=str(uuid.uuid5(_NAMESPACE, f"{options.seed}/{tissue.name}/{wkb}")),
+            id=str(uuid.uuid5(_NAMESPACE, f"{options.seed}/{tissue.name}/{wkb.hex().upper()}")),
             tissue=tissue,
-            polygons=tuple(_rings(part) for part in shapely.get_parts(shape)),
+            polygons=polygons,
             l0_centroid=tuple(centroid),
             l0_bounds=tuple(bounds),
             area_um2=area_um2,
@@ -644,5 +648,16 @@ def _measured(
         )
 
 
-def _rings(polygon: shapely.Polygon) -> tuple[np.ndarray, ...]:
-    return tuple(np.round(shapely.get_coordinates(ring), 2) for ring in (polygon.exterior, *polygon.interiors))
+def _rings(polygons: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Of each polygon the exterior and its holes."""
+    rings, polygon_of = shapely.get_rings(polygons, return_index=True)
+    points_N2 = np.round(shapely.get_coordinates(rings), 2)
+    ends = np.cumsum(shapely.get_num_points(rings)).tolist()
+    own = (points_N2[begin:end] for begin, end in pairwise([0, *ends]))
+    return _grouped(own, polygon_of, len(polygons))
+
+
+def _grouped(items: Iterable[_Item], group_of: np.ndarray, count: int) -> Iterator[tuple[_Item, ...]]:
+    """`items`, ordered by group, as the `count` groups."""
+    rest = iter(items)
+    return (tuple(islice(rest, size)) for size in np.bincount(group_of, minlength=count).tolist())
