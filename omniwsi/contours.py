@@ -16,7 +16,8 @@ import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from hashlib import sha1
+from itertools import chain, islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import TypeVar
 
@@ -33,9 +34,15 @@ from omniwsi.tissues import Tissue
 WINDOW_PX = 2048
 TOLERANCE_PX = 0.3
 """How far, in pixels of the sweep, an outline may move when needless vertices are left out."""
-_Item = TypeVar("_Item")
+_RINGS = 1000
+"""That are simplified together: before, they are many times as large as after it."""
+_WKB_BYTES = 1 << 20
+"""That are written in hexadecimal at a time."""
+_MANY_HOLES = 100
+"""From so many on, whether a polygon is valid is asked ring by ring."""
 _NAMESPACE = uuid.UUID("6f1f2f0e-6a43-5c0c-9d0b-6a0f7f3c8f11")
 
+_Item = TypeVar("_Item")
 Read = Callable[[Box], np.ndarray | None]
 """g_box -> uint8 [H, W] probabilities of one tissue, round(255 p); or None where the network has not looked"""
 Analysed = Callable[[Box], np.ndarray]
@@ -521,16 +528,10 @@ def _string(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
 def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -> Iterator[tuple[int, Contour]]:
     """With the first pixel of each."""
-    kept, outlines = [], []
-    for item in found:
-        rings = sorted(item.rings, key=attrgetter("name"))
-        outer = max(rings, key=attrgetter("area"), default=None)
-        if outer is not None and outer.area > 0:
-            kept.append(item)
-            outlines.append([ring.g_points_N2 for ring in (outer, *(ring for ring in rings if ring.area < 0))])
+    kept = [item for item in found if any(ring.area > 0 for ring in item.rings)]
     if not kept:
         return
-    shapes = shapely.transform(_simplified(outlines), options.frame.l0_from_g)
+    shapes = shapely.transform(_simplified([_take_outline(item) for item in kept]), options.frame.l0_from_g)
     shapes = _areal(_valid_after_rounding(shapes))
     areas_um2 = shapely.area(shapes) * options.l0_mpp[0] * options.l0_mpp[1]
     # Of a sliver rounding and simplifying leave almost nothing.
@@ -539,19 +540,35 @@ def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -
     yield from zip((kept[i].first_pixel for i in whole), measured, strict=True)
 
 
+def _take_outline(item: _Object) -> list[np.ndarray]:
+    """The exterior and the holes, which nobody keeps any longer than it takes to simplify them."""
+    rings = sorted(item.rings, key=attrgetter("name"))
+    item.rings = []
+    outer = max(rings, key=attrgetter("area"))
+    return [ring.g_points_N2 for ring in (outer, *(ring for ring in rings if ring.area < 0))]
+
+
 def _simplified(outlines: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Polygons [exterior, *holes] without needless vertices, by TOLERANCE_PX."""
-    rings = np.array([shapely.LinearRing(ring) for outline in outlines for ring in outline])
-    simple = _simpler(rings, TOLERANCE_PX)
+    rings = list(chain.from_iterable(outlines))
+    simple = np.concatenate(
+        [_simpler(_linear(rings[i : i + _RINGS]), TOLERANCE_PX) for i in range(0, len(rings), _RINGS)]
+    )
     ring_ends = np.append(0, shapely.get_num_points(simple).cumsum())
     polygon_ends = np.append(0, np.cumsum([len(outline) for outline in outlines]))
     polygons = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, shapely.get_coordinates(simple), (ring_ends, polygon_ends)
     )
-    for i in np.flatnonzero(~shapely.is_valid(polygons)):
+    for i in np.flatnonzero(~_are_valid(polygons)):
         own = slice(polygon_ends[i], polygon_ends[i + 1])
-        polygons[i] = _uncrossed(rings[own], simple[own])
+        polygons[i] = _uncrossed(_linear(rings[own]), simple[own])
     return polygons
+
+
+def _linear(rings: Sequence[np.ndarray]) -> np.ndarray:
+    ring_of = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    linear: np.ndarray = shapely.linearrings(np.concatenate(rings), indices=ring_of)
+    return linear
 
 
 def _simpler(rings: np.ndarray, tolerance_px: float) -> np.ndarray:
@@ -577,14 +594,42 @@ def _uncrossed(rings: np.ndarray, simple: np.ndarray) -> shapely.Polygon:
 
 def _crossing(rings: np.ndarray) -> np.ndarray:
     """bool [N]: which of the rings meet themselves or another."""
+    crossing: np.ndarray = ~shapely.is_simple(rings)
+    for side in _meeting(rings):
+        crossing[side] = True
+    return crossing
+
+
+def _meeting(rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rings that meet another, pair by pair."""
     i, j = shapely.STRtree(rings).query(rings)
     longer = np.lexsort((np.arange(len(rings)), shapely.get_num_points(rings))).argsort()
     i, j = i[longer[i] > longer[j]], j[longer[i] > longer[j]]  # the longer of a pair is the one to be indexed
     shapely.prepare(rings)
     meet = shapely.intersects(rings[i], rings[j])
-    crossing: np.ndarray = ~shapely.is_simple(rings)
-    crossing[i[meet]] = crossing[j[meet]] = True
-    return crossing
+    return i[meet], j[meet]
+
+
+def _are_valid(polygons: np.ndarray) -> np.ndarray:
+    """As `shapely.is_valid`, whose time grows with the number of holes times the length of the exterior."""
+    holed = shapely.get_num_interior_rings(polygons) >= _MANY_HOLES
+    valid = np.empty(len(polygons), bool)
+    valid[~holed] = shapely.is_valid(polygons[~holed])
+    valid[holed] = [_is_plainly_valid(polygon) or shapely.is_valid(polygon) for polygon in polygons[holed]]
+    return valid
+
+
+def _is_plainly_valid(polygon: shapely.Polygon) -> bool:
+    """No ring meets itself or another, and each hole lies in the exterior and in no other hole."""
+    rings = shapely.get_rings(polygon)
+    filled = shapely.polygons(rings)
+    if not shapely.is_valid(filled).all() or _meeting(rings)[0].size:
+        return False
+    exterior, *holes = filled
+    inside = shapely.get_point(rings[1:], 0)
+    shapely.prepare(exterior)
+    nested = shapely.STRtree(holes).query(inside, "intersects")
+    return bool(shapely.contains_properly(exterior, inside).all()) and nested.shape[1] == len(holes)
 
 
 def _signed_areas(points_N2: np.ndarray, heads: np.ndarray) -> np.ndarray:
@@ -601,7 +646,7 @@ def _signed_areas(points_N2: np.ndarray, heads: np.ndarray) -> np.ndarray:
 def _valid_after_rounding(shapes: np.ndarray) -> np.ndarray:
     """Rounded to 0.01 px and valid *then*: QuPath rounds so when it reads, and refuses a file with one invalid polygon."""
     rounded = shapely.transform(shapes, lambda points: np.round(points, 2))
-    bad = ~shapely.is_valid(rounded) | shapely.is_empty(rounded)
+    bad = ~_are_valid(rounded) | shapely.is_empty(rounded)
     if bad.any():
         rounded[bad] = shapely.set_precision(shapely.make_valid(shapes[bad]), 0.01)
     return rounded
@@ -636,7 +681,7 @@ def _measured(
     )
     for item, wkb, polygons, centroid, bounds, area_um2, perimeter_um in columns:
         yield Contour(
-            id=str(uuid.uuid5(_NAMESPACE, f"{options.seed}/{tissue.name}/{wkb.hex().upper()}")),
+            id=_id(f"{options.seed}/{tissue.name}/", wkb),
             tissue=tissue,
             polygons=polygons,
             l0_centroid=tuple(centroid),
@@ -646,6 +691,14 @@ def _measured(
             mean_probability=item.sum_of_probs / item.area_px / 255,
             touches_edge=item.touches_edge,
         )
+
+
+def _id(prefix: str, wkb: bytes) -> str:
+    """uuid5 of the prefix and GEOS's hexadecimal WKB, without the copies of it that would be the most there is of a large object."""
+    name = sha1(_NAMESPACE.bytes + prefix.encode(), usedforsecurity=False)
+    for start in range(0, len(wkb), _WKB_BYTES):
+        name.update(wkb[start : start + _WKB_BYTES].hex().upper().encode())
+    return str(uuid.UUID(bytes=name.digest()[:16], version=5))
 
 
 def _rings(polygons: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:

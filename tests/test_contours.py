@@ -18,6 +18,7 @@ import omniwsi.contours
 from omniwsi.contours import (
     TOLERANCE_PX,
     TraceOptions,
+    _are_valid,
     _bands,
     _simpler,
     _simplified,
@@ -222,6 +223,25 @@ def test_rings_that_cross_when_simplified_are_kept_apart() -> None:
     assert shapely.get_num_coordinates(polygon) < 1.1 * shapely.get_num_coordinates(alone).sum()
     for ring, simple in zip(rings, (polygon.exterior, *polygon.interiors), strict=True):
         assert shapely.hausdorff_distance(shapely.LinearRing(ring), simple) < 2 * TOLERANCE_PX
+
+
+def corners_of(box: tuple[int, int, int, int]) -> list[tuple[int, int]]:
+    """Of a rectangle; with a width below 0 of one that crosses itself."""
+    x, y, width, height = box
+    corners = [(x, y), (x + abs(width), y), (x + abs(width), y + height), (x, y + height)]
+    return corners if width >= 0 else [corners[i] for i in (0, 1, 3, 2)]
+
+
+BOXES = st.lists(st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(-1, 4), st.integers(1, 4)), min_size=1)
+
+
+@given(BOXES)
+def test_valid_ring_by_ring_is_valid(holes: list[tuple[int, int, int, int]]) -> None:
+    """Holes that touch, cross or lie in each other, or reach beyond the exterior."""
+    polygons = np.array([shapely.Polygon(corners_of((0, 0, 10, 10)), [corners_of(hole) for hole in holes])])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(omniwsi.contours, "_MANY_HOLES", 1)
+        np.testing.assert_array_equal(_are_valid(polygons), shapely.is_valid(polygons))
 
 
 @pytest.mark.parametrize("window_px", [2048, 37])
