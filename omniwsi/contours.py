@@ -35,9 +35,9 @@ WINDOW_PX = 2048
 TOLERANCE_PX = 0.3
 """How far, in pixels of the sweep, an outline may move when needless vertices are left out."""
 _RINGS = 1000
-"""That are simplified together: before, they are many times as large as after it."""
+"""So many are simplified together: before, they are several times as large as afterwards."""
 _WKB_BYTES = 1 << 20
-"""That are written in hexadecimal at a time."""
+"""So many are written in hexadecimal at a time."""
 _MANY_HOLES = 100
 """From so many on, whether a polygon is valid is asked ring by ring."""
 _NAMESPACE = uuid.UUID("6f1f2f0e-6a43-5c0c-9d0b-6a0f7f3c8f11")
@@ -566,6 +566,7 @@ def _simplified(outlines: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def _linear(rings: Sequence[np.ndarray]) -> np.ndarray:
+    """Of points, GEOS's rings."""
     ring_of = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
     linear: np.ndarray = shapely.linearrings(np.concatenate(rings), indices=ring_of)
     return linear
@@ -694,7 +695,7 @@ def _measured(
 
 
 def _id(prefix: str, wkb: bytes) -> str:
-    """uuid5 of the prefix and GEOS's hexadecimal WKB, without the copies of it that would be the most there is of a large object."""
+    """`uuid5` of the prefix and the WKB in hexadecimal, which of a large object is never whole in memory."""
     name = sha1(_NAMESPACE.bytes + prefix.encode(), usedforsecurity=False)
     for start in range(0, len(wkb), _WKB_BYTES):
         name.update(wkb[start : start + _WKB_BYTES].hex().upper().encode())

@@ -20,6 +20,7 @@ from omniwsi.contours import (
     TraceOptions,
     _are_valid,
     _bands,
+    _id,
     _simpler,
     _simplified,
     _string,
@@ -268,6 +269,15 @@ def test_ids_are_uuids_of_slide_tissue_and_outline() -> None:
     assert all(str(uuid.UUID(id_)) == id_ for id_ in ids)
     elsewhere = [c.id for c in contours_of(probs, options=TraceOptions(0.5, 0.0, (1, 1), Frame(1, 1), "another"))]
     assert not set(ids) & set(elsewhere)
+
+
+def test_ids_are_uuid5_of_hexadecimal_wkb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In however many parts."""
+    wkb = shapely.to_wkb(shapely.Point(1, 2).buffer(3))
+    name = f"slide/tuft/{shapely.to_wkb(shapely.from_wkb(wkb), hex=True)}"
+    for size in (7, len(wkb), 1 << 20):
+        monkeypatch.setattr(omniwsi.contours, "_WKB_BYTES", size)
+        assert _id("slide/tuft/", wkb) == str(uuid.uuid5(omniwsi.contours._NAMESPACE, name))
 
 
 def test_where_the_network_has_not_looked_nothing_is_found() -> None:
