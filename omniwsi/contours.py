@@ -14,13 +14,18 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha1
+from itertools import chain, islice, pairwise
 from operator import attrgetter, itemgetter
+from typing import TypeVar
 
 import numpy as np
 import shapely
 from scipy import ndimage
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from omniwsi.geometry import Box, Frame
 from omniwsi.objects import Contour
@@ -29,8 +34,15 @@ from omniwsi.tissues import Tissue
 WINDOW_PX = 2048
 TOLERANCE_PX = 0.3
 """How far, in pixels of the sweep, an outline may move when needless vertices are left out."""
+_RINGS = 1000
+"""So many are simplified together: before, they are several times as large as afterwards."""
+_WKB_BYTES = 1 << 20
+"""So many are written in hexadecimal at a time."""
+_MANY_HOLES = 100
+"""From so many on, whether a polygon is valid is asked ring by ring."""
 _NAMESPACE = uuid.UUID("6f1f2f0e-6a43-5c0c-9d0b-6a0f7f3c8f11")
 
+_Item = TypeVar("_Item")
 Read = Callable[[Box], np.ndarray | None]
 """g_box -> uint8 [H, W] probabilities of one tissue, round(255 p); or None where the network has not looked"""
 Analysed = Callable[[Box], np.ndarray]
@@ -157,11 +169,9 @@ def _trace_window(
     probs_HW = np.zeros(seen.shape, np.uint8)
     probs_HW[inside.seen_from(seen.x0, seen.y0).slices] = found_HW
     mask_HW = probs_HW >= cut
-    own = g_box.seen_from(seen.x0, seen.y0)
-    edge_HW = mask_HW[own.slices] & _at_edge(analysed, g_box, size)
-    ids_HW = components.add(mask_HW, probs_HW, own, g_box, edge_HW)
-    crossings = _crossings(probs_HW, mask_HW, cut, ids_HW, seen, width)
-    chains.add(crossings)
+    labels = components.labelled(mask_HW, g_box.seen_from(seen.x0, seen.y0))
+    chains.add(_crossings(probs_HW, mask_HW, cut, labels, seen, width))
+    components.add(labels, probs_HW, _at_edge(analysed, g_box, size), g_box, chains.closed_ids())
 
 
 def _at_edge(analysed: Analysed, g_box: Box, size: tuple[int, int]) -> np.ndarray:
@@ -174,6 +184,27 @@ def _at_edge(analysed: Analysed, g_box: Box, size: tuple[int, int]) -> np.ndarra
         return np.zeros(g_box.shape, bool)
     middle = seen_HW[1:-1, 1:-1]
     return middle & ~(seen_HW[:-2, 1:-1] & seen_HW[2:, 1:-1] & seen_HW[1:-1, :-2] & seen_HW[1:-1, 2:])
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """The components of a window with its margin."""
+
+    labels_HW: np.ndarray
+    """int32, from 1 to `count`; 0 is background"""
+    count: int
+    first_id: int
+    """global id of label 1"""
+    own: Box
+    """what the window owns of it"""
+
+    @property
+    def own_HW(self) -> np.ndarray:
+        return self.labels_HW[self.own.slices]
+
+    def ids(self, labels: np.ndarray) -> np.ndarray:
+        """Global ids; 0 stays background."""
+        return np.where(labels > 0, labels + np.int64(self.first_id - 1), 0)
 
 
 class _Components:
@@ -192,38 +223,43 @@ class _Components:
     def add_empty(self, g_box: Box) -> None:
         self._left = np.zeros(g_box.height, np.int64)
 
-    def add(self, mask_HW: np.ndarray, probs_HW: np.ndarray, own: Box, g_box: Box, edge_HW: np.ndarray) -> np.ndarray:
-        """Global ids [H, W] of a window with its margin (0 is background); counts only the pixels it owns."""
+    def labelled(self, mask_HW: np.ndarray, own: Box) -> _Labels:
+        """With ids that nothing else has."""
         labels_HW, count = ndimage.label(mask_HW)
-        first, self._next_id = self._next_id, self._next_id + count
-        self._parent.update((id_, id_) for id_ in range(first, first + count))
-        self._count(labels_HW[own.slices], probs_HW[own.slices], g_box, edge_HW, first, count)
-        ids_HW = np.where(labels_HW > 0, labels_HW + (first - 1), 0)
-        self._join(ids_HW[0, 1 : 1 + g_box.width], self._above[g_box.x0 + 1 : g_box.x1 + 1])
-        self._join(ids_HW[:1, 0], self._above[g_box.x0 : g_box.x0 + 1])
+        self._next_id += count
+        return _Labels(labels_HW, count, self._next_id - count, own)
+
+    def add(
+        self, labels: _Labels, probs_HW: np.ndarray, at_edge_HW: np.ndarray, g_box: Box, ringed: Iterable[int]
+    ) -> None:
+        """Counts the pixels a window owns, of what reaches its border or is among the `ringed` ids, those with a ring that is
+        kept: of nothing else an object can come.
+        """
+        above, left = labels.ids(labels.labels_HW[0]), labels.ids(labels.labels_HW[:, 0])
+        last_row, last_column = labels.ids(labels.own_HW[-1]), labels.ids(labels.own_HW[:, -1])
+        wanted = {id_ for id_ in ringed if id_ >= labels.first_id}.union(
+            *(side[side > 0].tolist() for side in (above, left, last_row, last_column))
+        )
+        self._count(labels, probs_HW[labels.own.slices], at_edge_HW, g_box, sorted(wanted))
+        self._join(above[1 : 1 + g_box.width], self._above[g_box.x0 + 1 : g_box.x1 + 1])
+        self._join(above[:1], self._above[g_box.x0 : g_box.x0 + 1])
         if g_box.x0:
-            self._join(ids_HW[1 : 1 + g_box.height, 0], self._left)
-        self._left = ids_HW[own.slices][:, -1].copy()
-        self._last_row[g_box.x0 + 1 : g_box.x1 + 1] = ids_HW[own.slices][-1]
-        return ids_HW
+            self._join(left[1 : 1 + g_box.height], self._left)
+        self._left, self._last_row[g_box.x0 + 1 : g_box.x1 + 1] = last_column, last_row
 
     def _count(
-        self, labels_HW: np.ndarray, probs_HW: np.ndarray, g_box: Box, edge_HW: np.ndarray, first: int, count: int
+        self, labels: _Labels, probs_HW: np.ndarray, at_edge_HW: np.ndarray, g_box: Box, wanted: Sequence[int]
     ) -> None:
-        flat = labels_HW.ravel()
-        where = np.flatnonzero(flat)
-        labels = flat[where]
-        area = np.bincount(labels, minlength=count + 1)
-        total = np.bincount(labels, weights=probs_HW.ravel()[where], minlength=count + 1)
-        at_edge = np.bincount(labels_HW[edge_HW], minlength=count + 1)
-        rows, columns = np.divmod(where, labels_HW.shape[1])
-        first_pixel = np.full(count + 1, np.iinfo(np.int64).max)
-        pixels = (rows + g_box.y0) * self._width + columns + g_box.x0
-        np.minimum.at(first_pixel, labels, pixels)
-        for label in range(1, count + 1):
-            self._objects[first + label - 1] = _Object(
-                int(first_pixel[label]), int(area[label]), int(total[label]), bool(at_edge[label])
-            )
+        runs = _Runs.of(labels.own_HW)
+        chosen = np.array(wanted, np.int64) - (labels.first_id - 1)
+        area = np.bincount(runs.label, runs.length, labels.count + 1)[chosen].astype(np.int64)
+        total = np.bincount(runs.label, runs.sums(probs_HW), labels.count + 1)[chosen].astype(np.int64)
+        at_edge = np.bincount(labels.own_HW[at_edge_HW], minlength=labels.count + 1)[chosen] > 0
+        first = np.full(labels.count + 1, np.iinfo(np.int64).max)
+        np.minimum.at(first, runs.label, (runs.row + g_box.y0) * self._width + runs.column + g_box.x0)
+        for id_, *figures in zip(wanted, *(of.tolist() for of in (first[chosen], area, total, at_edge)), strict=True):
+            self._parent[id_] = id_
+            self._objects[id_] = _Object(*figures)
 
     def _join(self, ids: np.ndarray, others: np.ndarray) -> None:
         pairs = np.stack([ids, others], 1)[(ids > 0) & (others > 0)]
@@ -263,6 +299,36 @@ class _Components:
 
 
 @dataclass(frozen=True, slots=True)
+class _Runs:
+    """Foreground pixels side by side in a row: a tenth of the work that single pixels are. Row by row, parallel arrays."""
+
+    row: np.ndarray
+    column: np.ndarray
+    """of the first pixel"""
+    length: np.ndarray
+    label: np.ndarray
+    mask_HW: np.ndarray
+
+    @classmethod
+    def of(cls, labels_HW: np.ndarray) -> _Runs:
+        height, width = labels_HW.shape
+        mask_HW = labels_HW > 0
+        changes_HW = np.zeros((height, width + 1), bool)
+        changes_HW[:, :-1] = changes_HW[:, 1:] = mask_HW
+        changes_HW[:, 1:-1] = mask_HW[:, 1:] != mask_HW[:, :-1]
+        begins, ends = np.flatnonzero(changes_HW).reshape(-1, 2).T
+        rows, columns = np.divmod(begins, width + 1)
+        return cls(rows, columns, ends - begins, labels_HW[rows, columns], mask_HW)
+
+    def sums(self, values_HW: np.ndarray) -> np.ndarray:
+        """int64 a run"""
+        up_to = np.append(0, np.cumsum(values_HW[self.mask_HW], dtype=np.int64))
+        ends = np.cumsum(self.length)
+        sums: np.ndarray = up_to[ends] - up_to[ends - self.length]
+        return sums
+
+
+@dataclass(frozen=True, slots=True)
 class _Crossings:
     """Pieces of outline, one a square (two at saddles), foreground always on the same side. Parallel arrays."""
 
@@ -293,44 +359,53 @@ _PIECES: dict[int, tuple[tuple[int, int], ...]] = {
     13: ((1, 0),),
     14: ((0, 3),),
 }
-_FROM_TO = np.full((2, 16, 2), -1, np.int8)
-for _corners, _pieces in _PIECES.items():
-    for _which, _piece in enumerate(_pieces):
-        _FROM_TO[_which, _corners] = _piece
-_IS_CROSSED = np.array([corners in _PIECES for corners in range(16)])
+# [first or second piece, corners]
+_FROM, _TO = np.zeros((2, 2, 16), np.int64)
+for _corners, _sides in _PIECES.items():
+    for _which, _from_to in enumerate(_sides):
+        _FROM[_which, _corners], _TO[_which, _corners] = _from_to
+# Where, seen from a square's upper left pixel, the first of a side's two pixels lies, and whether the other is below it.
+_SIDE_X, _SIDE_Y = np.array([0, 1, 0, 0]), np.array([0, 0, 1, 0])
+_SIDE_IS_DOWN = np.array([False, True, False, True])
 
 
 def _crossings(
-    probs_HW: np.ndarray, mask_HW: np.ndarray, cut: int, ids_HW: np.ndarray, seen: Box, width: int
+    probs_HW: np.ndarray, mask_HW: np.ndarray, cut: int, labels: _Labels, seen: Box, width: int
 ) -> _Crossings:
-    """Squares are named by their upper left pixel, pixels by their place in the flat window."""
+    """Squares are named by their upper left pixel; sides by the first of the two pixels they lie between."""
+    rows, columns, start_side, end_side = _pieces(mask_HW.view(np.uint8))
+    down = _SIDE_IS_DOWN[start_side]
+    start_rows, start_columns = rows + _SIDE_Y[start_side], columns + _SIDE_X[start_side]
     columns_seen = probs_HW.shape[1]
-    corners_HW = np.zeros(mask_HW.shape, np.uint8)  # no square begins in the last row and column
-    corners_HW[:-1, :-1] = mask_HW[:-1, :-1] | mask_HW[:-1, 1:] << 1 | mask_HW[1:, 1:] << 2 | mask_HW[1:, :-1] << 3
-    corners = corners_HW.ravel()
-    squares = np.flatnonzero(_IS_CROSSED[corners])
-    from_to = _FROM_TO[:, corners[squares]]
-    saddles = np.flatnonzero(from_to[1, :, 0] >= 0)
-    squares = np.append(squares, squares[saddles])
-    start_side, end_side = np.append(from_to[0], from_to[1, saddles], axis=0).T
-    rows, columns = np.divmod(squares, columns_seen)
-    # A side is the line between two neighbouring pixels: `a`, and the one to its right or below.
-    to_a, is_down = np.array([0, 1, columns_seen, 0]), np.array([False, True, False, True])
-    down = is_down[start_side]
-    a_at = squares + to_a[start_side]
+    a_at = start_rows * columns_seen + start_columns
     b_at = a_at + np.where(down, columns_seen, 1)
     probs = probs_HW.ravel()
     a, b = probs[a_at].astype(np.float64), probs[b_at].astype(np.float64)
     along = (cut - 0.5 - a) / (b - a)
-    points_N2 = np.empty((len(squares), 2))
+    points_N2 = np.empty((len(rows), 2))
     # Whole numbers first: so the last bit does not depend on where the window began.
-    points_N2[:, 0] = (columns + (start_side == 1) + (seen.x0 + 0.5)) + np.where(down, 0, along)
-    points_N2[:, 1] = (rows + (start_side == 2) + (seen.y0 + 0.5)) + np.where(down, along, 0)
+    points_N2[:, 0] = (start_columns + (seen.x0 + 0.5)) + np.where(down, 0, along)
+    points_N2[:, 1] = (start_rows + (seen.y0 + 0.5)) + np.where(down, along, 0)
     # A number for a side that is the same in every window.
-    to_name = np.array([0, 3, 2 * (width + 2), 1])
+    to_name = (_SIDE_Y * (width + 2) + _SIDE_X) * 2 + _SIDE_IS_DOWN
     names = ((rows + (seen.y0 + 1)) * (width + 2) + (columns + (seen.x0 + 1))) * 2
-    ids = ids_HW.ravel()[np.where(a >= cut, a_at, b_at)]
+    ids = labels.ids(labels.labels_HW.ravel()[np.where(a >= cut, a_at, b_at)])
     return _Crossings(names + to_name[start_side], names + to_name[end_side], points_N2, ids)
+
+
+def _pieces(mask_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Row and column of the squares (uint8 `mask_HW`), and the sides where their pieces start and end."""
+    above_HW = mask_HW[:, :-1] + mask_HW[:, 1:]
+    squares = np.flatnonzero(((above_HW[:-1] + above_HW[1:]) & 3) != 0)  # 0 and 4 are not crossed
+    rows, columns = np.divmod(squares, above_HW.shape[1])
+    at = squares + rows
+    top_left, top_right, bottom_left, bottom_right = (
+        mask_HW.ravel()[at + step] for step in (0, 1, mask_HW.shape[1], mask_HW.shape[1] + 1)
+    )
+    corners = top_left | top_right << 1 | bottom_right << 2 | bottom_left << 3
+    saddles = np.flatnonzero((corners == 5) | (corners == 10))
+    start_side, end_side = (np.append(of[0, corners], of[1, corners[saddles]]) for of in (_FROM, _TO))
+    return np.append(rows, rows[saddles]), np.append(columns, columns[saddles]), start_side, end_side
 
 
 @dataclass(slots=True)
@@ -354,6 +429,9 @@ class _Chains:
 
     def open_ids(self) -> Iterator[int]:
         return (chain.id for chain in self.open.values())
+
+    def closed_ids(self) -> Iterator[int]:
+        return (id_ for id_, _ in self._closed)
 
     def take_closed(self) -> list[tuple[int, _Ring]]:
         """(component id, ring) of every ring closed since last asked."""
@@ -420,39 +498,29 @@ def _string(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     """Order pieces (sorted by start) into chains and rings without a loop over pieces.
 
     Returns (heads, lengths, sequence, is_closed): chain k is pieces sequence[heads[k] : heads[k] + lengths[k]]. A ring begins
-    with its smallest name. By pointer doubling: after k rounds every piece knows the smallest piece, and the number of
-    pieces, among the 2^k that follow it.
+    with its smallest name. Where one chain ends the next is tied on, so that all are one chain, which SciPy walks.
     """
     count = len(start)
-    place = np.searchsorted(start, end)
-    follows = (place < count) & (start[np.minimum(place, count - 1)] == end)
-    successor = np.where(follows, place, count)  # `count` is the end of everything
-    has_predecessor = np.zeros(count + 1, bool)
-    has_predecessor[successor] = True
-    # The smallest piece of each ring, and the last piece of each open chain, as what identifies it.
-    smallest = np.append(np.arange(count), count)
-    jump = np.append(successor, count)
-    reaches_end = jump == count
-    for _ in range(max(1, count.bit_length())):
-        smallest = np.minimum(smallest, smallest[jump])
-        reaches_end = reaches_end | reaches_end[jump]
-        jump = jump[jump]
-        if (jump == count).all():
-            break
-    in_ring = ~reaches_end[:count]
-    # Cut every ring before its smallest piece; now all are open, and the distance to the end orders them.
-    first = np.where(in_ring, smallest[:count] == np.arange(count), ~has_predecessor[:count])
-    jump = np.append(np.where(follows & ~(first[np.minimum(place, count - 1)] & in_ring), place, count), count)
-    steps = np.append((jump[:count] != count).astype(np.int64), 0)
-    last = np.append(np.where(jump[:count] == count, np.arange(count), -1), -1)
-    while (jump[:count] != count).any():
-        steps = steps + steps[jump]
-        last = np.where(jump == count, last, np.where(last[jump] >= 0, last[jump], last))
-        jump = jump[jump]
-    sequence = np.lexsort((-steps[:count], last[:count]))
-    heads = np.flatnonzero(first[sequence])
-    lengths = np.diff(np.append(heads, count))
-    return heads, lengths, sequence, in_ring[sequence[heads]]
+    place = np.minimum(np.searchsorted(start, end), count - 1)
+    follows = start[place] == end
+    is_open_head = np.ones(count, bool)
+    is_open_head[place[follows]] = False
+    open_heads = np.flatnonzero(is_open_head)
+    successor = place.astype(np.int32)
+    successor[~follows] = open_heads  # as many as there are ends: now all are cycles
+    graph = csr_array((np.ones(count), successor, np.arange(count + 1, dtype=np.int32)), (count, count))
+    cycles, cycle = connected_components(graph)
+    first = np.empty(cycles, np.int32)
+    for pieces in (np.arange(count, dtype=np.int32)[::-1], open_heads):
+        first[cycle[pieces]] = pieces  # the last one stays: the smallest, but a head where there is any
+    before = np.empty(count, np.int32)
+    before[successor] = np.arange(count, dtype=np.int32)
+    graph.indices[before[first]] = np.append(first[1:], first[-1])
+    sequence = breadth_first_order(graph, first[0], return_predecessors=False)
+    is_head = is_open_head.copy()
+    is_head[first] = True
+    heads = np.flatnonzero(is_head[sequence])
+    return heads, np.diff(np.append(heads, count)), sequence, ~is_open_head[sequence[heads]]
 
 
 # --- From rings to Contours -------------------------------------------------------------------------------------------
@@ -460,16 +528,10 @@ def _string(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
 def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -> Iterator[tuple[int, Contour]]:
     """With the first pixel of each."""
-    kept, outlines = [], []
-    for item in found:
-        rings = sorted(item.rings, key=attrgetter("name"))
-        outer = max(rings, key=attrgetter("area"), default=None)
-        if outer is not None and outer.area > 0:
-            kept.append(item)
-            outlines.append([ring.g_points_N2 for ring in (outer, *(ring for ring in rings if ring.area < 0))])
+    kept = [item for item in found if any(ring.area > 0 for ring in item.rings)]
     if not kept:
         return
-    shapes = shapely.transform(_simplified(outlines), options.frame.l0_from_g)
+    shapes = shapely.transform(_simplified([_take_outline(item) for item in kept]), options.frame.l0_from_g)
     shapes = _areal(_valid_after_rounding(shapes))
     areas_um2 = shapely.area(shapes) * options.l0_mpp[0] * options.l0_mpp[1]
     # Of a sliver rounding and simplifying leave almost nothing.
@@ -478,19 +540,36 @@ def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -
     yield from zip((kept[i].first_pixel for i in whole), measured, strict=True)
 
 
+def _take_outline(item: _Object) -> list[np.ndarray]:
+    """The exterior and the holes, which nobody keeps any longer than it takes to simplify them."""
+    rings = sorted(item.rings, key=attrgetter("name"))
+    item.rings = []
+    outer = max(rings, key=attrgetter("area"))
+    return [ring.g_points_N2 for ring in (outer, *(ring for ring in rings if ring.area < 0))]
+
+
 def _simplified(outlines: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Polygons [exterior, *holes] without needless vertices, by TOLERANCE_PX."""
-    rings = np.array([shapely.LinearRing(ring) for outline in outlines for ring in outline])
-    simple = _simpler(rings, TOLERANCE_PX)
+    rings = list(chain.from_iterable(outlines))
+    simple = np.concatenate(
+        [_simpler(_linear(rings[i : i + _RINGS]), TOLERANCE_PX) for i in range(0, len(rings), _RINGS)]
+    )
     ring_ends = np.append(0, shapely.get_num_points(simple).cumsum())
     polygon_ends = np.append(0, np.cumsum([len(outline) for outline in outlines]))
     polygons = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, shapely.get_coordinates(simple), (ring_ends, polygon_ends)
     )
-    for i in np.flatnonzero(~shapely.is_valid(polygons)):
+    for i in np.flatnonzero(~_are_valid(polygons)):
         own = slice(polygon_ends[i], polygon_ends[i + 1])
-        polygons[i] = _uncrossed(rings[own], simple[own])
+        polygons[i] = _uncrossed(_linear(rings[own]), simple[own])
     return polygons
+
+
+def _linear(rings: Sequence[np.ndarray]) -> np.ndarray:
+    """Of points, GEOS's rings."""
+    ring_of = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    linear: np.ndarray = shapely.linearrings(np.concatenate(rings), indices=ring_of)
+    return linear
 
 
 def _simpler(rings: np.ndarray, tolerance_px: float) -> np.ndarray:
@@ -516,14 +595,42 @@ def _uncrossed(rings: np.ndarray, simple: np.ndarray) -> shapely.Polygon:
 
 def _crossing(rings: np.ndarray) -> np.ndarray:
     """bool [N]: which of the rings meet themselves or another."""
+    crossing: np.ndarray = ~shapely.is_simple(rings)
+    for side in _meeting(rings):
+        crossing[side] = True
+    return crossing
+
+
+def _meeting(rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rings that meet another, pair by pair."""
     i, j = shapely.STRtree(rings).query(rings)
     longer = np.lexsort((np.arange(len(rings)), shapely.get_num_points(rings))).argsort()
     i, j = i[longer[i] > longer[j]], j[longer[i] > longer[j]]  # the longer of a pair is the one to be indexed
     shapely.prepare(rings)
     meet = shapely.intersects(rings[i], rings[j])
-    crossing: np.ndarray = ~shapely.is_simple(rings)
-    crossing[i[meet]] = crossing[j[meet]] = True
-    return crossing
+    return i[meet], j[meet]
+
+
+def _are_valid(polygons: np.ndarray) -> np.ndarray:
+    """As `shapely.is_valid`, whose time grows with the number of holes times the length of the exterior."""
+    holed = shapely.get_num_interior_rings(polygons) >= _MANY_HOLES
+    valid = np.empty(len(polygons), bool)
+    valid[~holed] = shapely.is_valid(polygons[~holed])
+    valid[holed] = [_is_plainly_valid(polygon) or shapely.is_valid(polygon) for polygon in polygons[holed]]
+    return valid
+
+
+def _is_plainly_valid(polygon: shapely.Polygon) -> bool:
+    """No ring meets itself or another, and each hole lies in the exterior and in no other hole."""
+    rings = shapely.get_rings(polygon)
+    filled = shapely.polygons(rings)
+    if not shapely.is_valid(filled).all() or _meeting(rings)[0].size:
+        return False
+    exterior, *holes = filled
+    inside = shapely.get_point(rings[1:], 0)
+    shapely.prepare(exterior)
+    nested = shapely.STRtree(holes).query(inside, "intersects")
+    return bool(shapely.contains_properly(exterior, inside).all()) and nested.shape[1] == len(holes)
 
 
 def _signed_areas(points_N2: np.ndarray, heads: np.ndarray) -> np.ndarray:
@@ -540,7 +647,7 @@ def _signed_areas(points_N2: np.ndarray, heads: np.ndarray) -> np.ndarray:
 def _valid_after_rounding(shapes: np.ndarray) -> np.ndarray:
     """Rounded to 0.01 px and valid *then*: QuPath rounds so when it reads, and refuses a file with one invalid polygon."""
     rounded = shapely.transform(shapes, lambda points: np.round(points, 2))
-    bad = ~shapely.is_valid(rounded) | shapely.is_empty(rounded)
+    bad = ~_are_valid(rounded) | shapely.is_empty(rounded)
     if bad.any():
         rounded[bad] = shapely.set_precision(shapely.make_valid(shapes[bad]), 0.01)
     return rounded
@@ -565,19 +672,19 @@ def _measured(
     perimeters_um = np.bincount(part_of, shapely.length(in_um), len(shapes)).tolist()
     columns = zip(
         items,
-        shapes,
-        shapely.to_wkb(shapes, hex=True),
+        shapely.to_wkb(shapes),
+        _grouped(_rings(parts), part_of, len(shapes)),
         centroids,
         shapely.bounds(shapes).tolist(),
         areas_um2.tolist(),
         perimeters_um,
         strict=True,
     )
-    for item, shape, wkb, centroid, bounds, area_um2, perimeter_um in columns:
+    for item, wkb, polygons, centroid, bounds, area_um2, perimeter_um in columns:
         yield Contour(
-            id=str(uuid.uuid5(_NAMESPACE, f"{options.seed}/{tissue.name}/{wkb}")),
+            id=_id(f"{options.seed}/{tissue.name}/", wkb),
             tissue=tissue,
-            polygons=tuple(_rings(part) for part in shapely.get_parts(shape)),
+            polygons=polygons,
             l0_centroid=tuple(centroid),
             l0_bounds=tuple(bounds),
             area_um2=area_um2,
@@ -587,5 +694,24 @@ def _measured(
         )
 
 
-def _rings(polygon: shapely.Polygon) -> tuple[np.ndarray, ...]:
-    return tuple(np.round(shapely.get_coordinates(ring), 2) for ring in (polygon.exterior, *polygon.interiors))
+def _id(prefix: str, wkb: bytes) -> str:
+    """`uuid5` of the prefix and the WKB in hexadecimal, which of a large object is never whole in memory."""
+    name = sha1(_NAMESPACE.bytes + prefix.encode(), usedforsecurity=False)
+    for start in range(0, len(wkb), _WKB_BYTES):
+        name.update(wkb[start : start + _WKB_BYTES].hex().upper().encode())
+    return str(uuid.UUID(bytes=name.digest()[:16], version=5))
+
+
+def _rings(polygons: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Of each polygon the exterior and its holes."""
+    rings, polygon_of = shapely.get_rings(polygons, return_index=True)
+    points_N2 = np.round(shapely.get_coordinates(rings), 2)
+    ends = np.cumsum(shapely.get_num_points(rings)).tolist()
+    own = (points_N2[begin:end] for begin, end in pairwise([0, *ends]))
+    return _grouped(own, polygon_of, len(polygons))
+
+
+def _grouped(items: Iterable[_Item], group_of: np.ndarray, count: int) -> Iterator[tuple[_Item, ...]]:
+    """`items`, ordered by group, as the `count` groups."""
+    rest = iter(items)
+    return (tuple(islice(rest, size)) for size in np.bincount(group_of, minlength=count).tolist())

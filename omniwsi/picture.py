@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ OUTLINED_PX = 16
 _TINT = 0.4
 _FINER = 2
 """Shapes are drawn this much larger and shrunk: lines without steps."""
+_PART_PX = 256
+"""The picture is put together in squares of this side: few hold every colour, and a processor's cache holds them."""
 _BAR_LENGTHS_MM = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 """In millimetres, all of them: the font that Pillow brings has no Greek letter."""
 
@@ -92,11 +95,20 @@ class Overview:
     def _composed(self) -> Image.Image:
         picture = self._thumbnail.copy()
         for plane, opacity in ((self._tints, _TINT), (self._lines, 1.0)):
-            for color, number in self._colors.items():
-                full = [round(255 * opacity) if value == number else 0 for value in range(256)]
-                cover = plane.point(full).resize(picture.size, Image.Resampling.BOX)
-                picture.paste(color, (0, 0), cover)
+            for y, x in product(range(0, picture.height, _PART_PX), range(0, picture.width, _PART_PX)):
+                box = (x, y, min(x + _PART_PX, picture.width), min(y + _PART_PX, picture.height))
+                self._cover(picture, plane, opacity, box)
         return picture
+
+    def _cover(self, picture: Image.Image, plane: Image.Image, opacity: float, box: tuple[int, int, int, int]) -> None:
+        """With those colours of `plane` that there are in `box`."""
+        x0, y0, x1, y1 = box
+        part = plane.crop((x0 * _FINER, y0 * _FINER, x1 * _FINER, y1 * _FINER))
+        pixels_of = part.histogram()
+        for color, number in self._colors.items():
+            if pixels_of[number]:
+                full = [round(255 * opacity) if value == number else 0 for value in range(256)]
+                picture.paste(color, box, part.point(full).resize((x1 - x0, y1 - y0), Image.Resampling.BOX))
 
 
 def _breadth(rings: Rings) -> float:
@@ -110,8 +122,10 @@ def _breadth(rings: Rings) -> float:
     return 4 * area / outline if outline else 0.0
 
 
-def _points(ring_N2: np.ndarray) -> list[tuple[float, float]]:
-    return list(map(tuple, ring_N2.tolist()))
+def _points(ring_N2: np.ndarray) -> list[float]:
+    """x, y, x, y: as Pillow takes them, too, and twice as quickly."""
+    points: list[float] = ring_N2.ravel().tolist()
+    return points
 
 
 def _draw_scale_bar(picture: Image.Image, um_per_px: float, text_px: int) -> None:

@@ -18,7 +18,9 @@ import omniwsi.contours
 from omniwsi.contours import (
     TOLERANCE_PX,
     TraceOptions,
+    _are_valid,
     _bands,
+    _id,
     _simpler,
     _simplified,
     _string,
@@ -224,6 +226,25 @@ def test_rings_that_cross_when_simplified_are_kept_apart() -> None:
         assert shapely.hausdorff_distance(shapely.LinearRing(ring), simple) < 2 * TOLERANCE_PX
 
 
+def corners_of(box: tuple[int, int, int, int]) -> list[tuple[int, int]]:
+    """Of a rectangle; with a width below 0 of one that crosses itself."""
+    x, y, width, height = box
+    corners = [(x, y), (x + abs(width), y), (x + abs(width), y + height), (x, y + height)]
+    return corners if width >= 0 else [corners[i] for i in (0, 1, 3, 2)]
+
+
+BOXES = st.lists(st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(-1, 4), st.integers(1, 4)), min_size=1)
+
+
+@given(BOXES)
+def test_valid_ring_by_ring_is_valid(holes: list[tuple[int, int, int, int]]) -> None:
+    """Holes that touch, cross or lie in each other, or reach beyond the exterior."""
+    polygons = np.array([shapely.Polygon(corners_of((0, 0, 10, 10)), [corners_of(hole) for hole in holes])])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(omniwsi.contours, "_MANY_HOLES", 1)
+        np.testing.assert_array_equal(_are_valid(polygons), shapely.is_valid(polygons))
+
+
 @pytest.mark.parametrize("window_px", [2048, 37])
 def test_objects_and_holes_that_are_too_small_are_left_out(exact: None, window_px: int) -> None:
     """As when all are found first and measured afterwards."""
@@ -248,6 +269,15 @@ def test_ids_are_uuids_of_slide_tissue_and_outline() -> None:
     assert all(str(uuid.UUID(id_)) == id_ for id_ in ids)
     elsewhere = [c.id for c in contours_of(probs, options=TraceOptions(0.5, 0.0, (1, 1), Frame(1, 1), "another"))]
     assert not set(ids) & set(elsewhere)
+
+
+def test_ids_are_uuid5_of_hexadecimal_wkb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In however many parts."""
+    wkb = shapely.to_wkb(shapely.Point(1, 2).buffer(3))
+    name = f"slide/tuft/{shapely.to_wkb(shapely.from_wkb(wkb), hex=True)}"
+    for size in (7, len(wkb), 1 << 20):
+        monkeypatch.setattr(omniwsi.contours, "_WKB_BYTES", size)
+        assert _id("slide/tuft/", wkb) == str(uuid.uuid5(omniwsi.contours._NAMESPACE, name))
 
 
 def test_where_the_network_has_not_looked_nothing_is_found() -> None:

@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from hypothesis import given
+from hypothesis import strategies as st
 
+import omniwsi.geojson
 from omniwsi.errors import UsageError
-from omniwsi.geojson import GeoJSONWriter, read_objects, read_region
+from omniwsi.geojson import GeoJSONWriter, _texts, read_objects, read_region
 from omniwsi.geometry import Box, Frame
 from omniwsi.objects import Contour
 
 from .test_contours import contours_of, disc, smooth
+
+HUNDREDTHS = st.integers(0, 300_000) | st.integers(0, 99_999_999_99)
 
 
 def write(path: Path, contours: list[Contour]) -> dict:
@@ -42,6 +47,25 @@ def test_what_qupath_needs(tmp_path: Path) -> None:
             points = shapely.get_coordinates(ring)
             np.testing.assert_array_equal(points, np.round(points, 2))
             np.testing.assert_array_equal(points[0], points[-1])
+
+
+@given(st.lists(st.lists(st.tuples(HUNDREDTHS, HUNDREDTHS), min_size=1), min_size=1))
+def test_numbers_are_written_as_json_does(rings: list[list[tuple[int, int]]]) -> None:
+    points = [np.round(np.array(ring) / 100 * (1, -1), 2) for ring in rings]
+    assert _texts(points) == [json.dumps(ring.tolist(), separators=(",", ":")) for ring in points]
+
+
+def test_the_same_file_however_many_points_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contours = contours_of(smooth(200, 200))
+    content = write(tmp_path / "a.geojson", contours)
+    monkeypatch.setattr(omniwsi.geojson, "_BATCH", 70)
+    assert write(tmp_path / "b.geojson", contours) == content
+    assert (tmp_path / "a.geojson").read_bytes() == (tmp_path / "b.geojson").read_bytes()
+    assert [feature["geometry"]["coordinates"] for feature in content["features"]] == [
+        [ring.tolist() for ring in rings] for contour in contours for rings in contour.polygons
+    ]
 
 
 def test_an_empty_collection_is_one(tmp_path: Path) -> None:
