@@ -8,7 +8,8 @@ into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson`
 tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates). Those outlines were drawn by eye, by us, no pathologists;
 none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
 
-Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right.
+Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right; and
+`kidney_ki_split.csv`: the same, the quarter held out that no network before has seen.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from shapely.geometry import box, shape
 from omniwsi.geometry import Box
 from omniwsi.slide import open_slide
 from omniwsi.tissues import KIDNEY
-from omniwsi.train.data import MANIFEST_COLUMNS, read_patches
+from omniwsi.train.data import MANIFEST_COLUMNS, read_patches, read_split
 
 TYPICAL_GLOMERULUS_UM = 190
 AIDPATH_MPP = 0.5
@@ -38,6 +39,7 @@ STATED_MPP = {"0400": 0.25, "0200": 0.5, "200": 0.5}
 GLAS_MPP = 0.62
 ABSENT_FROM_COLON = ("distal_tubule", "proximal_tubule", "capsule", "tuft")
 EXCHANGED = "tri/68"
+HELD_OUT = 0.25
 HE2 = Path("wsi", "kidney_HE2_38927x35509.tiff")
 HE2_LABELS = Path(__file__).with_name("kidney_HE2_labels.geojson")
 WINDOW_PX, LEAST_KNOWN, LEAST_PRESENT = 1024, 0.06, 0.005
@@ -55,7 +57,15 @@ def main(data: Path, manifest: Path) -> None:
     if (data / HE2).exists():
         rows += windows(data / HE2, manifest.parent / "he2")
     write(manifest, rows, "train")  # what is judged are the patches of kidney_ki
-    write(manifest.with_name("kidney_ki.csv"), list(put_right(data / "kidney_ki")), "")
+    patches = list(put_right(data / "kidney_ki"))
+    write(manifest.with_name("kidney_ki.csv"), patches, "")
+    held_out = {patch.source for patch in read_split([data / "kidney_ki"], KIDNEY, HELD_OUT, 0)[1]}
+    sides = ["held-out" if source in held_out else "train" for *_, source, _ in patches]
+    write(
+        manifest.with_name("kidney_ki_split.csv"),
+        [(*row, None, side) for row, side in zip(patches, sides, strict=True)],
+        "",
+    )
 
 
 def write(manifest: Path, rows: list[tuple], split: str) -> None:

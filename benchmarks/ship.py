@@ -1,8 +1,8 @@
 """Makes a trained network the one that ships: half precision, a whole model card, its checksum.
 
-    python benchmarks/ship.py final/weights.safetensors folds/evaluation.json
+    python benchmarks/ship.py final/weights.safetensors held/judged/evaluation.json
 
-The figures on the card are those of the folds: trainings alike on parts of the sources, each judged by the rest. Writes
+The figures on the card are those of a network taught alike on part of the sources and judged by the others (`renal6.sh`). Writes
 `weights/<name>.safetensors` and `weights/SHA256SUMS`, and prints the figures.
 """
 
@@ -51,15 +51,14 @@ def main(trained: Path, evaluation: Path) -> None:
 
 
 def figures(judged: Mapping[str, Any]) -> dict[str, object]:
-    """Of the report of `omniwsi train --folds`: mean and deviation over patches."""
+    """Of a report of `omniwsi evaluate`: means over patches, and the deviation of Dice."""
     whole = {summary["tissue"]: summary for summary in judged["summaries"] if summary["stain"] == "all"}
 
     def mean_of(name: str) -> dict[str, float]:
         return {tissue: round(summary["figures"][name][0], 4) for tissue, summary in whole.items()}
 
     return {
-        "on": f"{len(judged['patches'])} patches of kidney_ki, cross-validated by source in {judged['folds']} folds",
-        "folds_command": judged["command"],
+        "on": f"{len(judged['patches'])} patches of kidney_ki that a network taught alike, on the other sources, has not seen",
         "patches": {tissue: summary["patches"] for tissue, summary in whole.items()},
         "held_out_dice": mean_of("dice"),
         "held_out_dice_deviation": {
