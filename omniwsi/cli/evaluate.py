@@ -144,8 +144,8 @@ def _judge_patches(
 
 
 def has_learnt_from(card: ModelCard, data: list[Path], held_out: float | None, seed: int) -> str:
-    """A warning, or "": figures on what a network has learnt from are flattery."""
-    taught = set(card.training.get("data", ())) & {path.name for path in data}
+    """A warning, or "": figures on what a network has learnt from are flattery. A folder and its manifest have one stem."""
+    taught = {Path(name).stem for name in card.training.get("data", ())} & {path.stem for path in data}
     share, its_seed = card.training.get("held_out"), card.training.get("seed")
     if not taught or (share and (held_out, seed) == (share, its_seed)):
         return ""
