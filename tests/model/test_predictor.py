@@ -66,6 +66,7 @@ def test_where_memory_does_not_suffice_chunks_become_smaller(
 ) -> None:
     monkeypatch.setitem(predictor_module._CHUNK, "cpu", 8)
     predictor = Predictor(model, "cpu", "float32")
+    monkeypatch.setattr(predictor, "_workers", None)  # a GPU is asked for one chunk after the other
     (replica,) = predictor._replicas
     encode, sizes = replica.encode, []
     most = 2
