@@ -79,7 +79,7 @@ def test_where_memory_does_not_suffice_chunks_become_smaller(
 
     monkeypatch.setattr(replica, "encode", encode_few)
     found = predictor.decode(predictor.encode(tiles), KIDNEY)[: len(tiles)]
-    assert sizes == [8, 4, 4, 2, 2, 2]
+    assert sizes == [8, 4, 2, 2, 2]
     assert "2 tiles at a time from now on" in caplog.text
     monkeypatch.undo()
     whole = Predictor(model, "cpu", "float32")
