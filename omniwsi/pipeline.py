@@ -251,8 +251,8 @@ def segment_slide(
 
 
 def as_asked(predictor: Predicts, options: SegmentOptions) -> Predicts:
-    """What will see the tiles; asked again of what it made, it changes nothing."""
-    return Flipped(predictor) if options.flips and not isinstance(predictor, Flipped) else predictor
+    """What will see the tiles: the predictor, or its eight ways."""
+    return Flipped(predictor) if options.flips else predictor
 
 
 def require_sensible(card: ModelCard, options: SegmentOptions) -> None:
@@ -576,9 +576,8 @@ def _identity(info: SlideInfo, predictor: Predicts, weights_sha256: str, options
             "overlap_px": options.overlap_px,
             "precision": getattr(predictor, "precision", options.precision),
             "device": getattr(predictor, "kind", "cpu"),
-            **(
-                {"flips": True} if options.flips else {}
-            ),  # results from before there were flips are still what they were
+            # Named only where asked for: results from before there were flips are still what they were.
+            **({"flips": True} if options.flips else {}),
         },
     }
 

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,13 +17,13 @@ _PIPED_WIDTH = 200
 """Columns where there is no terminal to ask: a table in a log or a file is not folded to the 80 of a screen."""
 
 
-def _console(stream: TextIO, stderr: bool) -> Console:
-    width = None if stream.isatty() or os.environ.get("COLUMNS") else _PIPED_WIDTH
+def _console(stderr: bool) -> Console:
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() or os.environ.get("COLUMNS") else _PIPED_WIDTH
     return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
-out = _console(sys.stdout, stderr=False)
-err = _console(sys.stderr, stderr=True)
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 _LINE_EVERY_S = 15.0
 

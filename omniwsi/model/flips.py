@@ -6,6 +6,7 @@ Axes: B tile, T tissue, C colour, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ WAYS = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(
 
 
 class Flipped:
-    """A Predictor that averages the probabilities of all eight: a little more accurate for eight times the work."""
+    """A Predictor that averages the probabilities of all eight, for eight times the work (what it gave: benchmarks/weights.md)."""
 
     def __init__(self, predictor: Predicts) -> None:
         self._predictor = predictor
@@ -31,11 +32,11 @@ class Flipped:
 
     def decode(self, features: list[Any], tissues: Sequence[Tissue]) -> np.ndarray:
         """probs_BTHW, float32, turned back and averaged, always in the same order."""
-        sum_BTHW: np.ndarray | None = None
-        for way, own in zip(WAYS, features, strict=True):
-            probs_BTHW = _seen_back(self._predictor.decode(own, tissues), *way, axes=(2, 3))
-            sum_BTHW = probs_BTHW.copy() if sum_BTHW is None else sum_BTHW + probs_BTHW
-        assert sum_BTHW is not None
+        turned_back = (
+            _seen_back(self._predictor.decode(own, tissues), *way, axes=(2, 3))
+            for way, own in zip(WAYS, features, strict=True)
+        )
+        sum_BTHW: np.ndarray = reduce(np.add, turned_back)
         return sum_BTHW / np.float32(len(WAYS))
 
 

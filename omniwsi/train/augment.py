@@ -152,15 +152,12 @@ def hue_turn(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
 
 
 _STAIN_DENSITIES = (
-    (
-        (0.37, 0.77, 0.37),
-        ((0.065, 0.078, 0.033), (0.078, 0.146, 0.060), (0.033, 0.060, 0.030)),
-    ),  # haematoxylin and eosin
-    ((0.50, 0.80, 0.37), ((0.097, 0.108, 0.044), (0.108, 0.181, 0.064), (0.044, 0.064, 0.026))),  # periodic acid-Schiff
-    ((0.70, 1.51, 0.97), ((0.111, 0.139, 0.081), (0.139, 0.523, 0.336), (0.081, 0.336, 0.237))),  # trichrome
-    ((0.99, 1.51, 1.00), ((0.744, 0.749, 0.626), (0.749, 0.887, 0.680), (0.626, 0.680, 0.597))),  # silver
+    ((0.37, 0.77, 0.37), ((0.065, 0.078, 0.033), (0.078, 0.146, 0.060), (0.033, 0.060, 0.030))),
+    ((0.50, 0.80, 0.37), ((0.097, 0.108, 0.044), (0.108, 0.181, 0.064), (0.044, 0.064, 0.026))),
+    ((0.70, 1.51, 0.97), ((0.111, 0.139, 0.081), (0.139, 0.523, 0.336), (0.081, 0.336, 0.237))),
+    ((0.99, 1.51, 1.00), ((0.744, 0.749, 0.626), (0.749, 0.887, 0.680), (0.626, 0.680, 0.597))),
 )
-"""Mean and covariance of the optical density in red, green and blue of tissue, mean over the patches of `kidney_ki` of a stain."""
+"""Haematoxylin and eosin, periodic acid-Schiff, trichrome, silver: mean and covariance of the optical density in red, green and blue of tissue, mean over the patches of `kidney_ki` of a stain."""
 _GLASS_DENSITY, _TISSUE_DENSITY = 0.06, 0.15
 """What is lighter is glass for sure, what is darker tissue."""
 

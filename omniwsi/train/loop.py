@@ -280,8 +280,10 @@ def _cure(error: RuntimeError, part: Batch, options: TrainOptions) -> Exception:
     if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
         return error
     at_a_time = len(part.lessons)
-    cure = f"--accumulate {2 * options.accumulate}" if at_a_time > 1 else "a smaller --crop"
-    return UsageError(f"out of memory with {at_a_time} patches of {options.crop_px} px at a time; pass {cure}")
+    side_px = len(part.lessons[0].crop.mask_SS)
+    flag = "--crop" if side_px == options.crop_px else "--finish"
+    cure = f"--accumulate {2 * options.accumulate}" if at_a_time > 1 else f"a smaller {flag}"
+    return UsageError(f"out of memory with {at_a_time} patches of {side_px} px at a time; pass {cure}")
 
 
 def _resume_key(options: TrainOptions) -> str:
