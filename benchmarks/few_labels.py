@@ -4,7 +4,7 @@
 
 Teaches the glands of the colon (folder `gland_glas`, with `images` and `labels`) as a seventh tissue from 5, 20 and 100 % of three
 quarters of the images, and judges by the quarter that is held out, the same for all. Goes on with what is there; prints a table in
-Markdown. Some 15 minutes on two cores with 200 steps.
+Markdown. Some 15 minutes on one core that multiplies bfloat16, with 300 steps.
 
 The weights that ship have seen these images, labelled as holding no tubule and no glomerulus; glands they were never told of.
 """
@@ -89,4 +89,4 @@ def said(dice: Sequence[float]) -> str:
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) == 4 else 200)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) == 4 else 300)
