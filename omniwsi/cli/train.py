@@ -59,7 +59,12 @@ def train(
     add_tissue: Annotated[
         Path | None, typer.Option(help="YAML of a tissue to add to --init; the known ones stay bit for bit.")
     ] = None,
-    tune_all: Annotated[bool, typer.Option("--tune-all", help="With --add-tissue: let all of it learn.")] = False,
+    tune_all: Annotated[
+        bool,
+        typer.Option(
+            "--tune-all", help="With --add-tissue: let all of it learn; finds more, and changes the known ones."
+        ),
+    ] = False,
     held_out: Annotated[float, typer.Option(help="Share of the patches kept for judging, by source.")] = 0.25,
     folds: Annotated[
         int | None, typer.Option(help="Cross-validate: so many trainings, each patch judged once.")

@@ -89,7 +89,7 @@ def split(options: TrainOptions, tissues: Sequence[Tissue]) -> tuple[list[Patch]
     else:
         sides = read_fold(options.data, tissues, *options.fold, options.seed)
     added = options.add_tissue
-    if added is None or options.tune_all:
+    if added is None or not options.alone:
         return sides
     learn, judging = ([patch for patch in side if patch.tissue.name == added.name] for side in sides)
     return learn, judging
@@ -154,7 +154,7 @@ class _State:
 
     def _freeze_the_known(self) -> Tensor | None:
         """Where a tissue is added: which of the controller's weights may learn, and nothing else."""
-        if self.options.add_tissue is None or self.options.tune_all:
+        if not self.options.alone:
             return None
         model = cast(OmniSeg, self.model)  # nothing else can be added to
         model.requires_grad_(False)
@@ -292,7 +292,7 @@ def _resume_key(options: TrainOptions) -> str:
     for free in ("out", "steps", "device", "command", "judge_every", "log_every", "accumulate", "tensorboard"):
         del same[free]
     recipe = options.recipe
-    same["recipe"] = recipe.name, recipe.batch_size, recipe.learning_rate, recipe.augmentation.name
+    same["recipe"] = recipe.name, recipe.batch_size, options.highest_rate, recipe.augmentation.name
     return json.dumps(same, default=str, sort_keys=True)
 
 
@@ -316,7 +316,7 @@ def _learning_rate(step: int, options: TrainOptions) -> float:
     recipe, done = options.recipe, step / options.steps
     warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
     shape = (1 - done) ** 0.9 if recipe.schedule == "polynomial" else (1 + math.cos(math.pi * done)) / 2
-    return recipe.learning_rate * warm * shape
+    return options.highest_rate * warm * shape
 
 
 def _forward(model: Network, batch: Batch, device: str, precision: Precision) -> Tensor:

@@ -92,6 +92,16 @@ class TrainOptions:
         if not 0 <= self.drawn_share <= 1:
             raise UsageError(f"--drawn is a share from 0 to 1, not {self.drawn_share:g}")
 
+    @property
+    def alone(self) -> bool:
+        """An added tissue learns and nothing else does."""
+        return self.add_tissue is not None and not self.tune_all
+
+    @property
+    def highest_rate(self) -> float:
+        """Of concat an added tissue's own numbers are the head's weights; of trilinear the pooled code sums hundreds of them."""
+        return self.recipe.alone_rate if self.alone and self.form == "concat" else self.recipe.learning_rate
+
     def side_px(self, step: int) -> int:
         """Of the squares of this step."""
         return self.finish_px if self.finish_px and step >= FINISH_FROM * self.steps else self.crop_px

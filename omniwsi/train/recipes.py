@@ -15,6 +15,8 @@ class Recipe:
     optimiser: Literal["sgd", "adamw"]
     loss: Literal["published", "balanced"]
     learning_rate: float
+    alone_rate: float
+    """Where all that learns is what the task code says of one added tissue: 162 numbers that have far to go."""
     schedule: Literal["polynomial", "cosine"]
     """Polynomial: (1 - t)^0.9, as published. Cosine: to zero, after a warm-up."""
     warmup_steps: int
@@ -36,6 +38,7 @@ MIDL2022 = Recipe(
     optimiser="sgd",
     loss="published",
     learning_rate=1e-3,
+    alone_rate=1e-3,
     schedule="polynomial",
     warmup_steps=0,
     weight_decay=5e-4,
@@ -53,6 +56,7 @@ BEST = Recipe(
     optimiser="adamw",
     loss="balanced",
     learning_rate=1e-3,
+    alone_rate=3e-2,
     schedule="cosine",
     warmup_steps=200,
     weight_decay=1e-2,
@@ -81,5 +85,6 @@ def find_recipe(
         recipe,
         batch_size=recipe.batch_size if batch_size is None else batch_size,
         learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
+        alone_rate=recipe.alone_rate if learning_rate is None else learning_rate,
         augmentation=recipe.augmentation if augmentation is None else AUGMENTATIONS[augmentation],
     )

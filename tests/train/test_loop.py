@@ -24,7 +24,7 @@ from omniwsi.train.data import read_tissue
 from omniwsi.train.log import Progress
 from omniwsi.train.loop import train
 from omniwsi.train.options import METHODS, TrainOptions
-from omniwsi.train.recipes import BEST, MIDL2022, Recipe
+from omniwsi.train.recipes import BEST, MIDL2022, Recipe, find_recipe
 
 SIDE = 32
 
@@ -282,6 +282,28 @@ def test_a_new_tissue_leaves_the_old_ones_bit_for_bit(
     origins = after.card.training["tissues_from"]
     assert origins["cast"] == "casts.csv"
     assert all(origins[old.name] == data.name for old in KIDNEY)
+
+
+@pytest.mark.parametrize(("form", "least", "most"), [("concat", 0.03, 0.1), ("trilinear", 0, 0.004)])
+def test_a_tissue_that_learns_alone_takes_larger_steps(
+    form: Form, least: float, most: float, data: Path, casts: tuple[Path, Tissue], tmp_path: Path
+) -> None:
+    """Of concat alone: there its 162 numbers are the head. At the rate of a whole network it would not be learnt in thousands of steps."""
+    manifest, tissue = casts
+    first = train(options(data, tmp_path / "six", steps=1, form=form))
+    made = options(manifest, tmp_path / "seven", init=str(first.weights), add_tissue=tissue, form=form, steps=3)
+    untaught = new_model(made).state_dict()["controller.weight"]
+    train(made)
+    last = torch.load(tmp_path / "seven" / "last.pt", weights_only=True)["model"]["controller.weight"]
+    assert least < (last - untaught).abs().max().item() < most
+
+
+def test_a_rate_that_is_asked_for_is_taken() -> None:
+    assert (
+        find_recipe("best", learning_rate=5e-4).alone_rate
+        == 5e-4
+        == find_recipe("best", learning_rate=5e-4).learning_rate
+    )
 
 
 def test_a_new_tissue_may_tune_all(data: Path, casts: tuple[Path, Tissue], tmp_path: Path) -> None:
