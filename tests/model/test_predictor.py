@@ -9,7 +9,7 @@ from omniwsi.errors import OmniWSIError, UsageError
 from omniwsi.metrics import dice
 from omniwsi.model.checkpoint import load_model
 from omniwsi.model.omniseg import OmniSeg
-from omniwsi.model.predictor import Precision, Predictor
+from omniwsi.model.predictor import Precision, Predictor, best_precision
 from omniwsi.synthetic import draw_section
 from omniwsi.tissues import KIDNEY
 
@@ -47,6 +47,29 @@ def test_the_same_bytes_on_one_core_and_on_many(model: OmniSeg, tiles: np.ndarra
         torch.set_num_threads(before)
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
+
+
+@pytest.mark.parametrize(
+    ("amx", "known", "precision"),
+    [
+        (True, {"avx512_bf16": True, "cpu_name": "Intel Xeon"}, "bfloat16"),
+        (False, {"avx512_bf16": True, "cpu_name": "Intel Xeon"}, "float32"),
+        (False, {"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bfloat16"),
+        (False, {"avx512_bf16": False, "cpu_name": "AMD EPYC"}, "float32"),
+        (False, {"bf16": True}, "float32"),
+        (False, None, "float32"),
+    ],
+)
+def test_bfloat16_where_a_processor_is_quicker_with_it(
+    amx: bool, known: dict[str, object] | None, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older PyTorch does not tell what else there is; ARM has another word."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    if known is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert best_precision("cpu") == precision
 
 
 def test_several_devices_give_the_bytes_of_one(
