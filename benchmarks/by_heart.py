@@ -22,7 +22,9 @@ from omniwsi.train.loop import train
 from omniwsi.train.options import TrainOptions
 from omniwsi.train.recipes import BEST
 
-BY_HEART = replace(BEST, name="by heart", batch_size=4, warmup_steps=20, augmentation=NONE, implied=0, average=0.98)
+BY_HEART = replace(
+    BEST, name="by heart", batch_size=4, warmup_steps=20, augmentation=NONE, implied=0, on_tissue=0, average=0.98
+)
 
 
 def main(out: Path, kidney_ki: Path, steps: int) -> None:

@@ -116,19 +116,23 @@ class Lessons:
 
     def lesson(self, step: int, i: int) -> Lesson:
         """A random crop of a random sample, varied as the recipe says."""
-        options, augmentation = self._options, self._options.recipe.augmentation
+        options, recipe = self._options, self._options.recipe
         state = np.random.SeedSequence([options.seed, step, i]).generate_state(1, np.uint64)
         generator = Generator().manual_seed(int(state[0] >> 1))
-        sample = self._pick_sample(generator)
-        crop = cut(sample, options.side_px(step), augmentation, generator)
-        pixels_CSS = recolor(crop.pixels_CSS[None], augmentation, generator)[0]
+        strength = options.strength(step)
+        sample = self._pick_sample(recipe.implied * strength, generator)
+        how = recipe.augmentation
+        if how.gentler and torch.rand((), generator=generator) >= strength:
+            how = how.gentler
+        crop = cut(sample, options.side_px(step), how, generator, recipe.on_tissue)
+        pixels_CSS = recolor(crop.pixels_CSS[None], how, generator)[0]
         return Lesson(Crop(pixels_CSS, crop.mask_SS, crop.known_SS), sample)
 
-    def _pick_sample(self, generator: Generator) -> Sample:
+    def _pick_sample(self, implied_share: float, generator: Generator) -> Sample:
         options = self._options
         if self._drawn and torch.rand((), generator=generator) < options.drawn_share:
             return _pick(self._drawn, generator)
-        if self._implied and torch.rand((), generator=generator) < options.recipe.implied:
+        if self._implied and torch.rand((), generator=generator) < implied_share:
             return _pick(_pick(_pick(self._implied, generator), generator), generator)
         if options.recipe.balanced:
             return _pick(_pick(_pick(self._cells, generator), generator), generator)

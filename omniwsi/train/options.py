@@ -19,6 +19,8 @@ METHODS: dict[str, Form] = {
 """What can be trained, by the names of the papers' comparisons."""
 FINISH_FROM = 0.8
 """Share of the steps after which squares of `finish_px` teach."""
+GENTLE_UNTIL, STRONG_FROM = 0.2, 0.6
+"""Shares of the steps between which lessons grow from gentle to as the recipe has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,16 @@ class TrainOptions:
     def highest_rate(self) -> float:
         """Of concat an added tissue's own numbers are the head's weights; of trilinear the pooled code sums hundreds of them."""
         return self.recipe.alone_rate if self.alone and self.form == "concat" else self.recipe.learning_rate
+
+    def strength(self, step: int) -> float:
+        """From 0 to 1: how often a lesson is varied as strongly as the recipe says, and taught what other labels imply.
+
+        A network that starts from nothing finds nothing of rare tissues for long where most lessons say "not here", and colours
+        and sizes vary by more than what tells tissues apart.
+        """
+        if self.init is not None:
+            return 1.0
+        return min(max((step / self.steps - GENTLE_UNTIL) / (STRONG_FROM - GENTLE_UNTIL), 0.0), 1.0)
 
     def side_px(self, step: int) -> int:
         """Of the squares of this step."""

@@ -184,3 +184,43 @@ def test_recolouring_stays_in_range_and_skips_some() -> None:
     assert after.max() <= 1
     untouched = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
     assert 0 < sum(untouched) < 20  # each of five steps at one half leaves one in 32 alone
+
+
+def spot(x: int, y: int) -> Sample:
+    """Tissue of 4 x 4 px in 128 x 192, all known."""
+    mask = np.zeros((128, 192), bool)
+    mask[y : y + 4, x : x + 4] = True
+    return Sample(np.full((128, 192, 3), 200, np.uint8), mask, np.ones_like(mask), KIDNEY[4], "s", "he")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "how"),
+    [(100, 60, NONE), (0, 124, NONE), (188, 0, NONE), (100, 60, PUBLISHED), (100, 60, STRONG)],
+    ids=["middle", "lower left", "upper right", "published", "strong"],
+)
+def test_squares_on_tissue_hold_some(x: int, y: int, how: Augmentation) -> None:
+    """In the sample's corners, too, where squares are not turned; without, most squares of 32 px hold none of it."""
+    seen, by_chance = (
+        sum(bool(cut(spot(x, y), 32, without_glass(how), generator(seed), share).mask_SS.any()) for seed in range(40))
+        for share in (1.0, 0.0)
+    )
+    assert seen == 40
+    assert by_chance < 20
+
+
+def test_squares_on_tissue_stay_within_the_sample() -> None:
+    for seed in range(20):
+        assert cut(spot(188, 0), 32, NONE, generator(seed), on_tissue=1).known_SS.all()
+
+
+def test_what_is_unknown_draws_no_square() -> None:
+    """Whatever a mask says where nothing is known."""
+    known = np.ones((128, 192), bool)
+    known[:, 96:] = False
+    plain = replace(spot(20, 20), known_HW=known)
+    busy = replace(plain, mask_HW=plain.mask_HW | ~known)
+    for seed in range(10):
+        assert torch.equal(
+            cut(plain, 32, NONE, generator(seed), 1).pixels_CSS, cut(busy, 32, NONE, generator(seed), 1).pixels_CSS
+        )
+        assert cut(busy, 32, NONE, generator(seed), 1).known_SS.any()

@@ -8,6 +8,7 @@ import torch
 
 from omniwsi.synthetic import STAINS
 from omniwsi.tissues import KIDNEY, Tissue, with_mpps
+from omniwsi.train.augment import Augmentation
 from omniwsi.train.data import read_patches
 from omniwsi.train.lessons import Batch, Lessons, drawn_samples
 from omniwsi.train.options import TrainOptions
@@ -63,6 +64,32 @@ def test_a_lesson_depends_on_seed_step_and_place_alone(data: Path) -> None:
     assert not same(whole[0], whole[1])
 
 
+def test_what_starts_from_nothing_starts_gently(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a fifth of the steps; from three fifths on as the recipe says, as where weights know something from the start."""
+    varied: list[str] = []
+
+    def recolor(pixels: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
+        varied.append(how.name)
+        return pixels
+
+    def kinds(first: int, last: int, **changes: object) -> tuple[float, float]:
+        """(how many are varied strongly, how many are what a label implies) of the steps from first to last, in shares."""
+        made = lessons(data, recipe=replace(BEST, batch_size=20, implied=0.5), steps=20, **changes)
+        varied.clear()
+        taught = [made.lesson(step, i) for step in range(first, last) for i in range(20)]
+        implied = sum(lesson.sample.tissue.name not in ("proximal_tubule", "distal_tubule") for lesson in taught)
+        return varied.count("strong") / len(varied), implied / len(taught)
+
+    monkeypatch.setattr("omniwsi.train.lessons.recolor", recolor)
+    assert kinds(0, 4) == (0, 0)
+    between, between_implied = kinds(6, 10)
+    assert 0.1 < between < 0.8
+    whole, whole_implied = kinds(12, 20)
+    assert whole == 1
+    assert 0 < between_implied < whole_implied
+    assert kinds(0, 4, init="renal6")[0] == 1
+
+
 def test_parts_are_the_batch(data: Path) -> None:
     batch = next(lessons(data).batches(0))
     for count in (1, 2, 3, 5, 9):
@@ -101,7 +128,7 @@ def test_drawn_sections_at_the_pixel_size_of_each_tissue() -> None:
 def test_what_labels_imply_is_taught_at_the_pixel_size_asked_for(data: Path) -> None:
     """A label says something of every tissue up to twice as fine: of capillaries too, once they are no finer."""
     patches = read_patches(data, KIDNEY)
-    options = TrainOptions((data,), data, replace(BEST, implied=1.0, batch_size=40), steps=1, crop_px=32)
+    options = TrainOptions((data,), data, replace(BEST, implied=1.0, batch_size=40), steps=1, crop_px=32, init="renal6")
 
     def taught(mpps: str) -> set[str]:
         (batch,) = Lessons(patches, with_mpps(KIDNEY, mpps), options).batches(0)
