@@ -46,6 +46,12 @@ def train(
     augmentation: Annotated[
         str | None, typer.Option(help="none (flips and shifts), published or strong; else as the recipe has it.")
     ] = None,
+    sampling: Annotated[
+        str | None,
+        typer.Option(
+            help="balanced over tissues and stains, or natural: each patch as often; else as the recipe has it."
+        ),
+    ] = None,
     method: Annotated[
         str, typer.Option(help="dynamic, dynamic-scale, or a rival of the papers; omniwsi compare trains them all.")
     ] = "dynamic",
@@ -86,7 +92,7 @@ def train(
     options = TrainOptions(
         data=tuple(data or ()),
         out=out_folder,
-        recipe=find_recipe(recipe, batch_size, learning_rate, augmentation),
+        recipe=find_recipe(recipe, batch_size, learning_rate, augmentation, sampling),
         steps=steps,
         form=METHODS[method],
         head=_head(head_depth, head_width, condition),

@@ -292,7 +292,7 @@ def _resume_key(options: TrainOptions) -> str:
     for free in ("out", "steps", "device", "command", "judge_every", "log_every", "accumulate", "tensorboard"):
         del same[free]
     recipe = options.recipe
-    same["recipe"] = recipe.name, recipe.batch_size, options.highest_rate, recipe.augmentation.name
+    same["recipe"] = recipe.name, recipe.batch_size, options.highest_rate, recipe.augmentation.name, recipe.balanced
     return json.dumps(same, default=str, sort_keys=True)
 
 

@@ -74,17 +74,24 @@ BEST = Recipe(
 )
 """The best one found so far (benchmarks/weights.md)."""
 
+SAMPLINGS = ("balanced", "natural")
 RECIPES = {recipe.name: recipe for recipe in (MIDL2022, BEST)}
 
 
 def find_recipe(
-    name: str, batch_size: int | None = None, learning_rate: float | None = None, augmentation: str | None = None
+    name: str,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    augmentation: str | None = None,
+    sampling: str | None = None,
 ) -> Recipe:
     """By its name; what is None stays as the recipe has it. Raises UsageError."""
     if name not in RECIPES:
         raise UsageError(f"--recipe takes {' or '.join(RECIPES)}, not {name}")
     if augmentation is not None and augmentation not in AUGMENTATIONS:
         raise UsageError(f"--augmentation takes {', '.join(AUGMENTATIONS)}, not {augmentation}")
+    if sampling is not None and sampling not in SAMPLINGS:
+        raise UsageError(f"--sampling takes {' or '.join(SAMPLINGS)}, not {sampling}")
     recipe = RECIPES[name]
     return replace(
         recipe,
@@ -92,4 +99,5 @@ def find_recipe(
         learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
         alone_rate=recipe.alone_rate if learning_rate is None else learning_rate,
         augmentation=recipe.augmentation if augmentation is None else AUGMENTATIONS[augmentation],
+        balanced=recipe.balanced if sampling is None else sampling == "balanced",
     )

@@ -349,6 +349,8 @@ def test_train_from_the_command_line(shared: Path, tmp_path: Path) -> None:
     assert "--recipe takes midl2022 or best, not mine" in one_line_error(omniwsi("train", data, "--recipe", "mine"), 2)
     wrong = omniwsi("train", data, "--augmentation", "some")
     assert "--augmentation takes none, published, strong, not some" in one_line_error(wrong, 2)
+    wrong = omniwsi("train", data, "--sampling", "some")
+    assert "--sampling takes balanced or natural, not some" in one_line_error(wrong, 2)
 
 
 def patches(folder: Path) -> Path:

@@ -298,6 +298,11 @@ def test_a_tissue_that_learns_alone_takes_larger_steps(
     assert least < (last - untaught).abs().max().item() < most
 
 
+def test_sampling_that_is_asked_for_is_taken() -> None:
+    assert [find_recipe("best", sampling=how).balanced for how in (None, "balanced", "natural")] == [True, True, False]
+    assert find_recipe("midl2022", sampling="balanced").balanced
+
+
 def test_a_rate_that_is_asked_for_is_taken() -> None:
     assert (
         find_recipe("best", learning_rate=5e-4).alone_rate
