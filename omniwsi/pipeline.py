@@ -8,11 +8,12 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -49,6 +50,7 @@ from omniwsi.tables import TableWriter
 from omniwsi.tissues import COARSEST, ENLARGED, Sweep, Tissue, select, sweeps, with_min_areas
 
 logger = logging.getLogger(__name__)
+_TELL_EVERY_S = 0.5
 _Item = TypeVar("_Item")
 
 
@@ -179,7 +181,8 @@ class SegmentResult:
     already_done: bool = False
     """The folder held these results before; nothing was computed."""
     stages: dict[str, float] = field(default_factory=dict)
-    """Seconds spent in each: read (waited for), network, mosaic, pyramid, contours; of all processes that worked on it."""
+    """Seconds spent in each: read (waited for), network, mosaic, contours, and beside these the pyramid; of all processes
+    that worked on it."""
 
     @property
     def pyramid(self) -> Path:
@@ -239,11 +242,7 @@ def segment_slide(
         _describe(run, slide.info, plan)
         mosaics = [_walk(run, slide, sweep, plan, predictor, options, tell) for sweep in plan.sweeps]
         clock = _Clock()
-        with clock("pyramid"):
-            _write_pyramid(run, mosaics, plan, options.threads, tell)
-            give_back_freed_memory()
-        with clock("contours"):
-            _write_contours(run, slide, mosaics, plan, options, tell)
+        _write_results(run, slide, mosaics, plan, options, tell, clock)
         run.manifest["stages"] = _stages(run.manifest["sweeps"], clock)
         run.manifest["seconds"] = round(time.perf_counter() - began, 1)
         run.finish()
@@ -442,6 +441,42 @@ class _Clock:
 
 
 # --- The results --------------------------------------------------------------------------------------------------------
+
+
+def _write_results(
+    run: Run, slide: Slide, mosaics: Sequence[Mosaic], plan: Plan, options: SegmentOptions, tell: Tell, clock: _Clock
+) -> None:
+    """The pyramid by threads of its own while contours are traced; whatever goes wrong with one ends the other, too."""
+    written = Progress("pyramid", 0, 1)
+    stopped = Event()
+
+    def note(progress: Progress) -> None:
+        nonlocal written
+        written = progress
+        if stopped.is_set():
+            raise CancelledError
+
+    def make_pyramid() -> None:
+        with clock("pyramid"):
+            _write_pyramid(run, mosaics, plan, options.threads, note)
+
+    def tell_unless_lost(progress: Progress) -> None:
+        if pyramid.done():
+            pyramid.result()  # raises its error, if there was one
+        tell(progress)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="results") as beside:
+        pyramid = beside.submit(make_pyramid)
+        try:
+            with clock("contours"):
+                _write_contours(run, slide, mosaics, plan, options, tell_unless_lost)
+            while not pyramid.done():
+                tell(written)
+                wait([pyramid], timeout=_TELL_EVERY_S)
+            pyramid.result()
+            tell(written)
+        finally:
+            stopped.set()
 
 
 def _write_pyramid(run: Run, mosaics: Sequence[Mosaic], plan: Plan, threads: int, tell: Tell) -> None:
