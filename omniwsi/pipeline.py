@@ -458,7 +458,7 @@ def _write_results(
 
     def make_pyramid() -> None:
         with clock("pyramid"):
-            _write_pyramid(run, mosaics, plan, options.threads, note)
+            _write_pyramid(run, mosaics, plan, max(1, options.threads - 1), note)
 
     def tell_unless_lost(progress: Progress) -> None:
         if pyramid.done():
