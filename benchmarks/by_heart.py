@@ -4,7 +4,7 @@
 
 Teaches all patches, none held out, by the best recipe without what keeps a network from learning by heart: augmentation, lessons
 from what labels imply, and the long average of weights. Starts from the weights that ship, to save hours; goes on with what is there.
-Prints the Dice on the patches that taught it, before and after. Some 25 minutes on two cores with 560 steps.
+Prints the Dice on the patches that taught it, before and after. An hour and a quarter on one core that multiplies bfloat16.
 """
 
 from __future__ import annotations
@@ -46,4 +46,4 @@ def dice(weights: str | Path, kidney_ki: Path) -> dict[str, float]:
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) == 4 else 560)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) == 4 else 2400)
