@@ -288,7 +288,7 @@ def test_a_new_tissue_leaves_the_old_ones_bit_for_bit(
 def test_a_tissue_that_learns_alone_takes_larger_steps(
     form: Form, least: float, most: float, data: Path, casts: tuple[Path, Tissue], tmp_path: Path
 ) -> None:
-    """Of concat alone: there its 162 numbers are the head. At the rate of a whole network it would not be learnt in thousands of steps."""
+    """Of concat alone: there its 162 numbers are the head, and have far to go."""
     manifest, tissue = casts
     first = train(options(data, tmp_path / "six", steps=1, form=form))
     made = options(manifest, tmp_path / "seven", init=str(first.weights), add_tissue=tissue, form=form, steps=3)
