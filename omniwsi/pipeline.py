@@ -446,7 +446,7 @@ class _Clock:
 def _write_results(
     run: Run, slide: Slide, mosaics: Sequence[Mosaic], plan: Plan, options: SegmentOptions, tell: Tell, clock: _Clock
 ) -> None:
-    """The pyramid by threads of its own while contours are traced; whatever goes wrong with one ends the other, too."""
+    """The pyramid by threads of its own while contours are traced: whatever goes wrong with one ends the other, too."""
     written = Progress("pyramid", 0, 1)
     stopped = Event()
 
@@ -458,7 +458,7 @@ def _write_results(
 
     def make_pyramid() -> None:
         with clock("pyramid"):
-            _write_pyramid(run, mosaics, plan, max(1, options.threads - 1), note)
+            _write_pyramid(run, mosaics, plan, options.threads, note)
 
     def tell_unless_lost(progress: Progress) -> None:
         if pyramid.done():
