@@ -51,6 +51,7 @@ from omniwsi.tissues import COARSEST, ENLARGED, Sweep, Tissue, select, sweeps, w
 
 logger = logging.getLogger(__name__)
 _TELL_EVERY_S = 0.5
+_TIMED = ("read", "network", "mosaic", "pyramid", "contours")
 _Item = TypeVar("_Item")
 
 
@@ -665,7 +666,7 @@ def _stages(sweeps: Sequence[Mapping[str, Any]], clock: _Clock) -> dict[str, flo
     for seconds in (*(sweep["seconds"] for sweep in sweeps), clock.seconds):
         for stage, value in seconds.items():
             spent[stage] = round(spent.get(stage, 0.0) + value, 2)
-    return spent
+    return {stage: spent[stage] for stage in _TIMED if stage in spent}  # pyramid and contours end in either order
 
 
 def _result(run: Run, plan: Plan, seconds: float) -> SegmentResult:

@@ -73,8 +73,10 @@ def test_everything_promised_is_there(done: SegmentResult) -> None:
     assert [sweep["mpp"] for sweep in manifest["sweeps"]] == [2.0, 1.0]
     assert manifest["sweeps"][0]["tissues"] == ["tuft"]
     assert set(manifest["sweeps"][0]["seconds"]) == {"read", "network", "mosaic"}
-    assert set(manifest["stages"]) == {"read", "network", "mosaic", "pyramid", "contours"}
-    assert sum(manifest["stages"].values()) <= manifest["seconds"] + manifest["stages"]["pyramid"] + 0.1
+    assert list(manifest["stages"]) == ["read", "network", "mosaic", "pyramid", "contours"]
+    for beside in ("pyramid", "contours"):  # these two run at once
+        in_turn = [seconds for stage, seconds in manifest["stages"].items() if stage != beside]
+        assert sum(in_turn) <= manifest["seconds"] + 0.1
     assert set(manifest["tissues"]) == {"tuft", "vessel"}
 
 
