@@ -1,9 +1,9 @@
 """How cost grows: with tissue, with glass, and with the number of tissues that are looked for.
 
-    python benchmarks/growth.py OUT
+    python benchmarks/growth.py OUT [DEVICE]
 
 Draws slides into OUT (2 GB with the results, which go one by one), segments each in a process of its own, prints tables in
-Markdown and draws pictures/growth.svg. Some 25 minutes on two cores.
+Markdown and draws pictures/growth.svg. Some 25 minutes on two cores. DEVICE is cpu, or what `omniwsi segment --device` takes.
 
 What was expected: seconds and bytes a mm2 of tissue are the same, within a tenth, from 1 to 16 times the area; sixteen times
 the glass costs nothing; no slide takes more than 2.5 GB, not even one of 100,000 x 100,000 px that is tissue from its left to its right;
@@ -29,6 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 import tifffile
+import torch
 from PIL import Image, ImageFilter
 
 import omniwsi
@@ -106,17 +107,17 @@ def tissue_cases() -> list[Case]:
     return [Case(tissues.replace(",", ", "), island_HW, "renal6", tissues) for tissues in asked]
 
 
-def main(out: Path) -> None:
+def main(out: Path, device: str = "cpu") -> None:
     out.mkdir(parents=True, exist_ok=True)
-    by_network = print_table("With the network", measured(out, area_cases((1, 2, 4), "renal6")))
+    by_network = print_table("With the network", measured(out, device, area_cases((1, 2, 4), "renal6")))
     print_line(by_network)
-    by_stand_in = print_table("With the stand-in", measured(out, area_cases((1, 2, 4, 8, 16), "stand-in")))
+    by_stand_in = print_table("With the stand-in", measured(out, device, area_cases((1, 2, 4, 8, 16), "stand-in")))
     print_line(by_stand_in)
-    by_stand_in += print_table("Glass, and whole slides", measured(out, [glass_case(), *whole_cases()]))
+    by_stand_in += print_table("Glass, and whole slides", measured(out, device, [glass_case(), *whole_cases()]))
     print("\n| tissues | run s | network s |\n|---|---|---|")
-    for case, cost in measured(out, tissue_cases()):
+    for case, cost in measured(out, device, tissue_cases()):
         print(f"| {case.name} | {cost.run_s:.1f} | {cost.network_s:.1f} |", flush=True)
-    shares = heads()
+    shares = heads(device)
     print("\n| tissues at one mpp | 1 | 2 | 3 | 4 | 5 | 6 |\n|---|---|---|---|---|---|---|")
     print("| network, against one | " + " | ".join(f"{share:.3f}" for share in shares) + " |")
     PLOT.write_text(plot(by_network, by_stand_in, shares))
@@ -203,11 +204,11 @@ def cells(tissue_HW: np.ndarray, glass: Encoded, tissue: Encoded) -> Iterator[by
 # --- Measuring ----------------------------------------------------------------------------------------------------------
 
 
-def measured(out: Path, cases: Iterable[Case]) -> Iterator[tuple[Case, Cost]]:
+def measured(out: Path, device: str, cases: Iterable[Case]) -> Iterator[tuple[Case, Cost]]:
     for case in cases:
         slide, folder = out / "slide.tiff", out / "results"
         draw(slide, case.tissue_HW)
-        command = [sys.executable, __file__, "--only", str(slide), str(folder), case.tissues, case.network]
+        command = [sys.executable, __file__, "--only", str(slide), str(folder), case.tissues, case.network, device]
         yield case, cost_of(command, folder)
         shutil.rmtree(folder)
 
@@ -243,8 +244,8 @@ def bytes_in(folder: Path) -> int:
     return total
 
 
-def segment_alone(slide: Path, folder: Path, tissues: str, network: Network) -> None:
-    predictor = Predictor(omniwsi.load_model(), "cpu")
+def segment_alone(slide: Path, folder: Path, tissues: str, network: Network, device: str) -> None:
+    predictor = Predictor(omniwsi.load_model(), device)
     chosen: Predicts = predictor if network == "renal6" else StandIn(predictor)
     with omniwsi.open_slide(slide) as opened:
         sha256 = sha256_of(find_weights(DEFAULT_WEIGHTS))
@@ -279,9 +280,9 @@ _BLUR_PX = {"distal_tubule": 3, "proximal_tubule": 5, "capsule": 6, "tuft": 4, "
 _LIGHT = (1 / (1 + np.exp((160 - np.arange(256)) / 6))).astype(np.float32)
 
 
-def heads(tiles: int = 8, rounds: int = 9) -> list[float]:
+def heads(device: str, tiles: int = 8, rounds: int = 9) -> list[float]:
     """Network seconds of 1 to 6 tissues at one mpp, against one: the trunk once, the heads of all. Medians of pairs."""
-    predictor = Predictor(omniwsi.load_model(), "cpu")
+    predictor = Predictor(omniwsi.load_model(), device)
     side, tissues = predictor.card.tile_px, predictor.card.tissues
     pixels_BHWC = np.random.default_rng(0).integers(0, 255, (tiles, side, side, 3), np.uint8)
     ratios = []
@@ -295,6 +296,8 @@ def heads(tiles: int = 8, rounds: int = 9) -> list[float]:
 def seconds_of(work: Callable[..., Any], *given: Any) -> tuple[float, Any]:
     began = time.perf_counter()
     done = work(*given)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # the trunk of a GPU is only begun when `encode` returns
     return time.perf_counter() - began, done
 
 
@@ -377,9 +380,9 @@ def round_above(value: float) -> float:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 6 and sys.argv[1] == "--only":
-        segment_alone(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], sys.argv[5])
-    elif len(sys.argv) == 2:
-        main(Path(sys.argv[1]))
+    if len(sys.argv) == 7 and sys.argv[1] == "--only":
+        segment_alone(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], sys.argv[5], sys.argv[6])
+    elif len(sys.argv) in (2, 3):
+        main(Path(sys.argv[1]), *sys.argv[2:])
     else:
         sys.exit(__doc__)

@@ -1,11 +1,11 @@
 """The same network on the same slide by omniwsi, by TIAToolbox, by MONAI, and as the published pipeline would.
 
-    python benchmarks/side_by_side.py OUT SLIDE
+    python benchmarks/side_by_side.py OUT SLIDE [DEVICE]
 
 Makes an environment of its own under OUT (some gigabytes: TIAToolbox asks for much), installs all three there, and walks the slide with
 the weights that ship for distal and proximal tubules and vessels: 1 um, tiles of 256 px that overlap by a quarter, everywhere.
 Each in a process of its own; prints wall time, peak memory, and how far the masks agree with ours. omniwsi writes all of
-its results meanwhile; TIAToolbox writes probabilities, MONAI nothing.
+its results meanwhile; TIAToolbox writes probabilities, MONAI nothing. DEVICE is cpu, or cuda for all of them.
 
 The published pipeline walks windows of 512 px, 7,668 of them for six tissues on each 1024 um square, and runs the trunk anew in
 each; it is not run but reckoned: what one window takes here, times how many there are.
@@ -44,7 +44,7 @@ def tissues() -> tuple[Tissue, ...]:
 # --- Each of them -------------------------------------------------------------------------------------------------------
 
 
-def by_omniwsi(slide: Path, out: Path) -> None:
+def by_omniwsi(slide: Path, out: Path, device: str) -> None:
     import zarr
 
     command = [
@@ -58,13 +58,15 @@ def by_omniwsi(slide: Path, out: Path) -> None:
         "none",
         "--overlap",
         f"{OVERLAP_PX}",
+        "--device",
+        device,
     ]
     subprocess.run([sys.executable, "-m", "omniwsi", *command, "--overwrite"], check=True, stdout=subprocess.DEVNULL)
     pyramid = zarr.open_group(out / folder_name(slide.name) / PYRAMID, mode="r")
     np.save(out / FOUND, np.asarray(pyramid["0"]).astype(np.float32) / 255)
 
 
-def by_tiatoolbox(slide: Path, out: Path) -> None:
+def by_tiatoolbox(slide: Path, out: Path, device: str) -> None:
     import torch
     import zarr
     from tiatoolbox.models.engine.io_config import IOSegmentorConfig
@@ -87,7 +89,7 @@ def by_tiatoolbox(slide: Path, out: Path) -> None:
         def infer_batch(model: torch.nn.Module, batch_data: torch.Tensor, *, device: str) -> np.ndarray:
             with torch.inference_mode():
                 x_BCHW = batch_data.to(device, torch.float32).permute(0, 3, 1, 2) / 255
-                return model(x_BCHW).permute(0, 2, 3, 1).numpy()
+                return model(x_BCHW).permute(0, 2, 3, 1).cpu().numpy()
 
         @staticmethod
         def postproc(image: np.ndarray) -> np.ndarray:
@@ -104,7 +106,7 @@ def by_tiatoolbox(slide: Path, out: Path) -> None:
     )
     with omniwsi.open_slide(slide) as opened:  # it finds no pixel size in a TIFF's resolution tags
         reader = WSIReader.open(slide, mpp=opened.info.mpp)
-    engine = SemanticSegmentor(model=Ours(), batch_size=8, device="cpu", verbose=False)
+    engine = SemanticSegmentor(model=Ours(), batch_size=8, device=device, verbose=False)
     written = engine.run(
         [reader],
         ioconfig=config,
@@ -120,11 +122,11 @@ def by_tiatoolbox(slide: Path, out: Path) -> None:
     np.save(out / FOUND, probs_HWT.transpose(2, 0, 1).astype(np.float32))
 
 
-def by_monai(slide: Path, out: Path) -> None:
+def by_monai(slide: Path, out: Path, device: str) -> None:
     import torch
     from monai.inferers import sliding_window_inference
 
-    network = omniwsi.load_model()
+    network = omniwsi.load_model().to(device)
     with omniwsi.open_slide(slide) as opened:
         grid = Grid.over(opened.info.size, opened.info.mpp, MPP, TILE_PX, OVERLAP_PX)
         pixels_HWC = opened.read(grid.g_box, grid.frame)
@@ -136,14 +138,21 @@ def by_monai(slide: Path, out: Path) -> None:
 
     with torch.inference_mode():
         probs_1THW = sliding_window_inference(
-            x_1CHW, (TILE_PX, TILE_PX), 8, probs_of, overlap=OVERLAP_PX / TILE_PX, mode="gaussian"
+            x_1CHW,
+            (TILE_PX, TILE_PX),
+            8,
+            probs_of,
+            overlap=OVERLAP_PX / TILE_PX,
+            mode="gaussian",
+            sw_device=device,
+            device="cpu",
         )
     np.save(out / FOUND, probs_1THW[0].numpy())
 
 
-def published_window(slide: Path, out: Path) -> None:
+def published_window(slide: Path, out: Path, device: str) -> None:
     """Seconds of one window: trunk and one head."""
-    predictor = Predictor(omniwsi.load_model(), "cpu")
+    predictor = Predictor(omniwsi.load_model(), device)
     pixels = np.random.default_rng(0).integers(0, 255, (4, PUBLISHED_WINDOW_PX, PUBLISHED_WINDOW_PX, 3), np.uint8)
     seconds = []
     for _ in range(4):
@@ -153,7 +162,7 @@ def published_window(slide: Path, out: Path) -> None:
     (out / "window.json").write_text(json.dumps({"seconds": float(np.median(seconds[1:]))}))
 
 
-CONTESTANTS: dict[str, Callable[[Path, Path], None]] = {
+CONTESTANTS: dict[str, Callable[[Path, Path, str], None]] = {
     "omniwsi": by_omniwsi,
     "tiatoolbox": by_tiatoolbox,
     "monai": by_monai,
@@ -163,7 +172,7 @@ CONTESTANTS: dict[str, Callable[[Path, Path], None]] = {
 # --- All of them --------------------------------------------------------------------------------------------------------
 
 
-def main(out: Path, slide: Path) -> None:
+def main(out: Path, slide: Path, device: str = "cpu") -> None:
     python = environment(out / "env")
     with omniwsi.open_slide(slide) as opened:
         area_mm2 = opened.info.area_mm2
@@ -173,10 +182,10 @@ def main(out: Path, slide: Path) -> None:
     for name in ("omniwsi", "tiatoolbox", "monai"):
         folder = out / name
         folder.mkdir(parents=True, exist_ok=True)
-        seconds, peak_bytes = timed([python, __file__, "--only", name, str(slide), str(folder)])
+        seconds, peak_bytes = timed([python, __file__, "--only", name, str(slide), str(folder), device])
         agreement = ", ".join(f"{dice:.3f}" for dice in agreements(out / "omniwsi" / FOUND, folder / FOUND))
         print(f"| {name} | {seconds:.0f} | {peak_bytes / 1e9:.2f} | {agreement} |", flush=True)
-    timed([python, __file__, "--only", "published", str(slide), str(out)])
+    timed([python, __file__, "--only", "published", str(slide), str(out), device])
     window_s = json.loads((out / "window.json").read_text())["seconds"]
     windows = PUBLISHED_WINDOWS * area_mm2 / PUBLISHED_SQUARE_MM2
     print(f"\nPublished, six tissues: {windows:,.0f} windows of {window_s:.2f} s are {windows * window_s / 3600:.1f} h")
@@ -201,9 +210,9 @@ def agreements(ours: Path, theirs: Path) -> list[float]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 5 and sys.argv[1] == "--only":
-        CONTESTANTS[sys.argv[2]](Path(sys.argv[3]), Path(sys.argv[4]))
-    elif len(sys.argv) == 3:
-        main(Path(sys.argv[1]), Path(sys.argv[2]))
+    if len(sys.argv) == 6 and sys.argv[1] == "--only":
+        CONTESTANTS[sys.argv[2]](Path(sys.argv[3]), Path(sys.argv[4]), sys.argv[5])
+    elif len(sys.argv) in (3, 4):
+        main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
     else:
         sys.exit(__doc__)

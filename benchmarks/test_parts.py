@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openslide
 import pytest
+import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import omniwsi
@@ -94,7 +96,13 @@ def test_reading(benchmark: BenchmarkFixture, path: Path, times: int) -> None:
 
 
 def test_trunk(benchmark: BenchmarkFixture, predictor: Predictor, pixels_BHWC: np.ndarray) -> None:
-    features = benchmark(predictor.encode, pixels_BHWC)
+    def encode() -> list[Any]:
+        features = predictor.encode(pixels_BHWC)
+        if predictor.kind == "cuda":
+            torch.cuda.synchronize()  # until then it is only begun
+        return features
+
+    features = benchmark(encode)
     assert len(predictor.decode(features, predictor.card.tissues[:1])) == TILES
 
 
