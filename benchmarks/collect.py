@@ -11,7 +11,7 @@ none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
 Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right; and
 `kidney_ki_split.csv`: the same, the quarter held out that no network before has seen. `more.csv` is what
 `kidney_patches_labels.geojson` says of other tissues in 33 of these patches, where a network's outlines were agreed to or refused by
-eye, by us, no pathologists, and of vessels around the glomeruli of 20 pictures; `more_split.csv` the same without the sources held
+eye, by us, no pathologists, and of tubules and vessels around the glomeruli of 20 pictures; `more_split.csv` the same without the sources held
 out. They teach and never judge.
 """
 
@@ -107,10 +107,14 @@ def put_right(folder: Path):
 
 
 def more_of(pictures: Sequence[tuple], folder: Path) -> Iterator[tuple]:
-    """What is known of other tissues than the labelled one: windows of a picture, masks, and where they say something."""
+    """What is known of other tissues than the labelled one: windows of a picture, masks, and where they say something.
+
+    They are stains of their own, so that patches labelled as a whole are drawn as often as before, and not one time in so many.
+    """
     folder.mkdir(exist_ok=True)
     features = features_of(MORE_LABELS)
-    for path, _, own, mpp, source, stain in pictures:
+    for path, _, own, mpp, source, _ in pictures:
+        collection = "bupt" if "bupt" in source else "ki"
         name = "/".join(path.parts[-3:])
         about = [(said, outline) for said, outline in features if said["image"] == name]
         for tissue, (present, known) in known_tissues(about, mpp).items():
@@ -125,19 +129,19 @@ def more_of(pictures: Sequence[tuple], folder: Path) -> Iterator[tuple]:
                 raster(known, window).save(valid)
                 if present.intersects(box_of(window)):
                     raster(present, window).save(mask)
-                    yield image, mask, tissue, mpp, source, stain, valid, "train"
+                    yield image, mask, tissue, mpp, source, f"{collection} more", valid, "train"
                 else:
                     yield image, None, tissue, mpp, source, "elsewhere", valid, "train"
 
 
 def windows_on(known: shapely.Geometry, size: tuple[int, int]) -> Iterator[Box]:
-    """A small picture whole; of a large one what is around each part that is known."""
+    """A small picture whole; of a large one what is around parts that are known, those near each other in one."""
     whole = Box(0, 0, *size)
     if min(size) <= LEAST_PX:
         yield whole
         return
-    for part in shapely.get_parts(known):
-        yield around(part.bounds, whole)
+    for part in shapely.get_parts(known.buffer(LEAST_PX / 4)):
+        yield around(known.intersection(part).bounds, whole)
 
 
 def glomeruli(folder: Path, mpp: float | None = None):
