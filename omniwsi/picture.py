@@ -108,7 +108,7 @@ class Overview:
         for color, number in self._colors.items():
             if pixels_of[number]:
                 full = [round(255 * opacity) if value == number else 0 for value in range(256)]
-                picture.paste(color, box, part.point(full).resize((x1 - x0, y1 - y0), Image.Resampling.BOX))
+                picture.paste(color, box, part.point(full).reduce(_FINER))
 
 
 def _breadth(rings: Rings) -> float:
