@@ -113,14 +113,14 @@ def main(out: Path, device: str = "cpu") -> None:
     print_line(by_network)
     by_stand_in = print_table("With the stand-in", measured(out, device, area_cases((1, 2, 4, 8, 16), "stand-in")))
     print_line(by_stand_in)
-    by_stand_in += print_table("Glass, and whole slides", measured(out, device, [glass_case(), *whole_cases()]))
+    apart = print_table("Glass, and whole slides", measured(out, device, [glass_case(), *whole_cases()]))
     print("\n| tissues | run s | network s |\n|---|---|---|")
     for case, cost in measured(out, device, tissue_cases()):
         print(f"| {case.name} | {cost.run_s:.1f} | {cost.network_s:.1f} |", flush=True)
     shares = heads(device)
     print("\n| tissues at one mpp | 1 | 2 | 3 | 4 | 5 | 6 |\n|---|---|---|---|---|---|---|")
     print("| network, against one | " + " | ".join(f"{share:.3f}" for share in shares) + " |")
-    PLOT.write_text(plot(by_network, by_stand_in, shares))
+    PLOT.write_text(plot({"network": by_network, "stand-in": by_stand_in, _APART: apart}, shares))
 
 
 def print_table(title: str, rows: Iterable[tuple[Case, Cost]]) -> list[tuple[Case, Cost]]:
@@ -306,17 +306,18 @@ def seconds_of(work: Callable[..., Any], *given: Any) -> tuple[float, Any]:
 Points = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT, _MARGIN = 300, 220, 46
-_COLORS = {"network": "#0a7d32", "stand-in": "#00b4d8", "limit": "#888888"}
+_APART = "stand-in, glass or islands or a band"
+"""Drawn as spots: their sizes are no series."""
+_COLORS = {"network": "#0a7d32", "stand-in": "#00b4d8", _APART: "#e5383b", "limit": "#888888"}
 
 
-def plot(by_network: list[tuple[Case, Cost]], by_stand_in: list[tuple[Case, Cost]], shares: list[float]) -> str:
+def plot(rows: dict[str, list[tuple[Case, Cost]]], shares: list[float]) -> str:
     """Three panels side by side, as SVG."""
-    rows = {"network": by_network, "stand-in": by_stand_in}
 
     def against_area(value: Callable[[Cost], float]) -> dict[str, Points]:
         return {name: sorted((case.mm2, value(cost)) for case, cost in row) for name, row in rows.items()}
 
-    most_mm2 = max(case.mm2 for case, _ in by_stand_in)
+    most_mm2 = max(case.mm2 for row in rows.values() for case, _ in row)
     panels = (
         panel("seconds", "tissue, mm\u00b2", against_area(lambda cost: cost.run_s)),
         panel(
@@ -367,7 +368,8 @@ def panel(title: str, below: str, lines: dict[str, Points]) -> str:
     for name, points in lines.items():
         spots, dashes = placed(points), ' stroke-dasharray="3 3"' if name == "limit" else ""
         path = "L".join(f"{x} {y}" for x, y in spots)
-        parts.append(f'<path d="M{path}" fill="none" stroke="{_COLORS[name]}"{dashes}/>')
+        if name != _APART:
+            parts.append(f'<path d="M{path}" fill="none" stroke="{_COLORS[name]}"{dashes}/>')
         if name != "limit":
             parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{_COLORS[name]}"/>' for x, y in spots]
     return "".join(parts)
