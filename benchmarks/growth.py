@@ -3,7 +3,7 @@
     python benchmarks/growth.py OUT [DEVICE]
 
 Draws slides into OUT (2 GB with the results, which go one by one), segments each in a process of its own, prints tables in
-Markdown and draws pictures/growth.svg. Some 25 minutes on two cores. DEVICE is cpu, or what `omniwsi segment --device` takes.
+Markdown and draws pictures/growth.svg. A quarter of an hour on two cores. DEVICE is cpu, or what `omniwsi segment --device` takes.
 
 What was expected: seconds and bytes a mm2 of tissue are the same, within a tenth, from 1 to 16 times the area; sixteen times
 the glass costs nothing; no slide takes more than 2.5 GB, not even one of 100,000 x 100,000 px that is tissue from its left to its right;
