@@ -2,7 +2,7 @@
 
     python benchmarks/average.py OUT.safetensors A.safetensors B.safetensors...
 
-After Wortsman et al., "Model soups" (ICML 2022). The card is that of the last one.
+After Wortsman et al., "Model soups" (ICML 2022). The card is that of the last one, without its figures: nothing has judged the mean.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ def main(out: Path, paths: list[Path]) -> None:
     networks = [load_model(path) for path in paths]
     weights = [network.state_dict() for network in networks]
     mean = networks[-1]
+    mean.card = mean.card.with_figures({})
     mean.load_state_dict({name: torch.stack([own[name].float() for own in weights]).mean(0) for name in weights[0]})
     save_model(mean, out)
 
