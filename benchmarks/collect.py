@@ -5,8 +5,9 @@
 DATA holds the folders `kidney_glomeruli_bupt`, `kidney_glomeruli_aidpath` and `gland_glas`, each with `images` and `masks`.
 Colon has no kidney in it: its images teach what is none. With `wsi/kidney_HE2_38927x35509.tiff` there too, windows of it are written
 into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson` says of them: some arteries, glomeruli and tubules, and where
-tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates). Those outlines were drawn by eye, by us, no pathologists;
-none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
+tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates); and what `kidney_HE2_seen_labels.geojson` does: glomeruli and
+tubules that a network found and that were refused by eye, and fields of 258 um of which was said where vessels are and are not. All by us, no
+pathologists; none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
 
 Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right; and
 `kidney_ki_split.csv`: the same, the quarter held out that no network before has seen. `more.csv` is what
@@ -46,9 +47,11 @@ EXCHANGED = "tri/68"
 SOURCE = MANIFEST_COLUMNS.index("source")
 HELD_OUT = 0.25
 HE2 = Path("wsi", "kidney_HE2_38927x35509.tiff")
-HE2_LABELS, MORE_LABELS = (Path(__file__).with_name(f"kidney_{name}_labels.geojson") for name in ("HE2", "patches"))
+HE2_LABELS, SEEN_LABELS, MORE_LABELS = (
+    Path(__file__).with_name(f"kidney_{name}_labels.geojson") for name in ("HE2", "HE2_seen", "patches")
+)
 WINDOW_PX, LEAST_KNOWN, LEAST_PRESENT = 1024, 0.06, 0.005
-"""Of level 0; shares of a window from which on it is worth its place."""
+"""Of level 0; shares of what is shown from which on it is worth its place."""
 MARGIN_PX, LEAST_PX = 40, 384
 """Around what is known; the shortest side."""
 
@@ -175,11 +178,12 @@ def windows(path: Path, folder: Path):
     folder.mkdir(exist_ok=True)
     with open_slide(path) as slide:
         mpp, size = slide.info.mpp[0], slide.info.size
-        for tissue, (present, known) in outlined(mpp).items():
+        for tissue, present, known, elsewhere in outlined(mpp):
             shapely.prepare(known)
             for window in squares(present, known, size):
                 image = folder / "{}_{}_{}x{}.png".format(window.x0, window.y0, *window.size)
-                mask, valid = (folder / f"{image.stem}_{tissue}_{what}.png" for what in ("mask", "valid"))
+                name = f"{image.stem}_{tissue}_{elsewhere.replace(' ', '_')}"
+                mask, valid = (folder / f"{name}_{what}.png" for what in ("mask", "valid"))
                 if not image.exists():
                     Image.fromarray(slide.read(window)).save(image)
                 raster(known, window).save(valid)
@@ -187,12 +191,19 @@ def windows(path: Path, folder: Path):
                     raster(present, window).save(mask)
                     yield image, mask, tissue, mpp, "HE2", "he slide", valid, "train"
                 else:
-                    yield image, None, tissue, mpp, "HE2", "he elsewhere", valid, "train"
+                    yield image, None, tissue, mpp, "HE2", elsewhere, valid, "train"
 
 
-def outlined(mpp: float) -> dict[str, tuple[shapely.Geometry, shapely.Geometry]]:
-    """Tissue -> (where it is, where it is known to be or not to be), in level-0 pixels of the kidney slide."""
-    return known_tissues(features_of(HE2_LABELS), mpp)
+def outlined(mpp: float) -> Iterator[tuple[str, shapely.Geometry, shapely.Geometry, str]]:
+    """(tissue, where it is, where it is known to be or not to be, stain where it is not), in level-0 pixels of the kidney slide.
+
+    What was refused is a stain of its own, so that it is drawn as often as all the muscle and fat.
+    """
+    drawn, seen = (known_tissues(features_of(labels), mpp) for labels in (HE2_LABELS, SEEN_LABELS))
+    for tissue in drawn:
+        present = shapely.union(drawn[tissue][0], seen[tissue][0])
+        for known, elsewhere in ((drawn[tissue][1], "he elsewhere"), (seen[tissue][1], "he refused")):
+            yield tissue, present, known, elsewhere
 
 
 def features_of(labels: Path) -> list[tuple[dict, shapely.Geometry]]:
@@ -218,12 +229,15 @@ def squares(present: shapely.Geometry, known: shapely.Geometry, size: tuple[int,
     for y in range(0, size[1] - WINDOW_PX, WINDOW_PX):
         for x in range(0, size[0] - WINDOW_PX, WINDOW_PX):
             window = Box.at(x, y, WINDOW_PX, WINDOW_PX)
-            square = box_of(window)
-            if known.intersects(square) and (
+            if not known.intersects(box_of(window)):
+                continue
+            shown = around(known.intersection(box_of(window)).bounds, window)
+            square = box_of(shown)
+            if (
                 known.intersection(square).area >= LEAST_KNOWN * square.area
                 or present.intersection(square).area >= LEAST_PRESENT * square.area
             ):
-                yield around(known.intersection(square).bounds, window)
+                yield shown
 
 
 def around(bounds: tuple[float, float, float, float], window: Box) -> Box:

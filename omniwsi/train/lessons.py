@@ -124,7 +124,7 @@ class Lessons:
         how = recipe.augmentation
         if how.gentler and torch.rand((), generator=generator) >= strength:
             how = how.gentler
-        crop = cut(sample, options.side_px(step), how, generator, recipe.on_tissue)
+        crop = cut(sample, options.side_px(step), how, generator, options.on_tissue(step))
         pixels_CSS = recolor(crop.pixels_CSS[None], how, generator)[0]
         return Lesson(Crop(pixels_CSS, crop.mask_SS, crop.known_SS), sample)
 

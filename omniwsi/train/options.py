@@ -114,6 +114,13 @@ class TrainOptions:
             return 1.0
         return min(max((step / self.steps - GENTLE_UNTIL) / (STRONG_FROM - GENTLE_UNTIL), 0.0), 1.0)
 
+    def on_tissue(self, step: int) -> float:
+        """Share of the squares with labelled tissue in their middle: as the recipe has it at first, none at the end.
+
+        It is what lets rare tissues begin; a network that saw little else finds them all over a slide, most of which is something else.
+        """
+        return self.recipe.on_tissue * (1 - step / self.steps)
+
     def side_px(self, step: int) -> int:
         """Of the squares of this step."""
         return self.finish_px if self.finish_px and step >= FINISH_FROM * self.steps else self.crop_px

@@ -28,8 +28,8 @@ class Recipe:
     implied: float
     """Share of each batch drawn from what labels imply of other tissues."""
     on_tissue: float
-    """Share of the squares with labelled tissue in their middle. Where a tissue is rare, most others hold none of it, and first teach
-    a network that it is nowhere (after Isensee et al., Nature Methods 2021: oversampled foreground)."""
+    """Share of the squares with labelled tissue in their middle at first; ever fewer until the end. Where a tissue is rare, most others
+    hold none of it, and first teach a network that it is nowhere (after Isensee et al., Nature Methods 2021: oversampled foreground)."""
     average: float
     """Decay of the moving average of weights that is kept in the end; 0 keeps the last ones."""
     fresh_heads: bool

@@ -8,7 +8,7 @@ import torch
 
 from omniwsi.synthetic import STAINS
 from omniwsi.tissues import KIDNEY, Tissue, with_mpps
-from omniwsi.train.augment import Augmentation
+from omniwsi.train.augment import NONE, Augmentation
 from omniwsi.train.data import read_patches
 from omniwsi.train.lessons import Batch, Lessons, drawn_samples
 from omniwsi.train.options import TrainOptions
@@ -136,3 +136,15 @@ def test_what_labels_imply_is_taught_at_the_pixel_size_asked_for(data: Path) -> 
 
     assert "ptc" not in taught("")
     assert "ptc" in taught("ptc=1")
+
+
+def test_fewer_and_fewer_squares_lie_on_tissue(tmp_path: Path) -> None:
+    """At first all, as this recipe says; at the end only those that would by chance: a slide is mostly something else."""
+    write_pair(tmp_path / "0_1_dt" / "he", "1_1", (256, 256))
+    recipe = replace(BEST, augmentation=NONE, implied=0, on_tissue=1)
+    taught = Lessons(
+        read_patches(tmp_path, KIDNEY), KIDNEY, TrainOptions((tmp_path,), tmp_path, recipe, steps=1000, crop_px=32)
+    )
+    first, last = (sum(bool(taught.lesson(step, i).crop.mask_SS.any()) for i in range(40)) for step in (0, 999))
+    assert first == 40
+    assert last < 20
