@@ -58,6 +58,8 @@ class TraceOptions:
     """of the probabilities"""
     seed: str
     """goes into the objects' ids: the slide's fingerprint"""
+    min_confidence: float = 0.0
+    """mean probability below which an object is left out"""
 
 
 def trace(
@@ -113,6 +115,10 @@ class _Object:
     sum_of_probs: int = 0
     touches_edge: bool = False
     rings: list[_Ring] = field(default_factory=list)
+
+    @property
+    def mean_probability(self) -> float:
+        return self.sum_of_probs / self.area_px / 255
 
     def absorb(self, other: _Object) -> None:
         self.first_pixel = min(self.first_pixel, other.first_pixel)
@@ -528,7 +534,11 @@ def _string(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
 def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -> Iterator[tuple[int, Contour]]:
     """With the first pixel of each."""
-    kept = [item for item in found if any(ring.area > 0 for ring in item.rings)]
+    kept = [
+        item
+        for item in found
+        if item.mean_probability >= options.min_confidence and any(ring.area > 0 for ring in item.rings)
+    ]
     if not kept:
         return
     shapes = shapely.transform(_simplified([_take_outline(item) for item in kept]), options.frame.l0_from_g)
@@ -689,7 +699,7 @@ def _measured(
             l0_bounds=tuple(bounds),
             area_um2=area_um2,
             perimeter_um=perimeter_um,
-            mean_probability=item.sum_of_probs / item.area_px / 255,
+            mean_probability=item.mean_probability,
             touches_edge=item.touches_edge,
         )
 

@@ -47,7 +47,7 @@ from omniwsi.slide import (
     stretched,
 )
 from omniwsi.tables import TableWriter
-from omniwsi.tissues import COARSEST, ENLARGED, Sweep, Tissue, select, sweeps, with_min_areas
+from omniwsi.tissues import COARSEST, ENLARGED, Sweep, Tissue, select, sweeps, with_min_areas, with_min_confidences
 
 logger = logging.getLogger(__name__)
 _TELL_EVERY_S = 0.5
@@ -65,6 +65,8 @@ class SegmentOptions:
     """A pixel is foreground from this probability on."""
     min_area: str = ""
     """Smallest object and hole in square micrometres: `50`, or `ptc=5,tuft=500`; otherwise each tissue's own."""
+    min_confidence: str = ""
+    """Least mean probability of an object: `0.6`, or `capsule=0.7`; otherwise each tissue's own. The pyramid keeps them all."""
     foreground: str = "auto"
     """`auto`, `none` (look everywhere), or a PNG or GeoJSON file of where to look."""
     roi: Path | None = None
@@ -257,7 +259,7 @@ def as_asked(predictor: Predicts, options: SegmentOptions) -> Predicts:
 
 def require_sensible(card: ModelCard, options: SegmentOptions) -> None:
     """What can be known to be wrong before any slide is opened. Raises UsageError."""
-    with_min_areas(select(card.tissues, options.tissues), options.min_area)
+    _chosen(card.tissues, options)
     if options.overlap_px is not None and not 0 <= options.overlap_px <= card.tile_px // 2:
         raise UsageError(f"--overlap lies between 0 and {card.tile_px // 2}, half a tile; not {options.overlap_px}")
     if options.roi is not None:
@@ -268,13 +270,19 @@ def require_sensible(card: ModelCard, options: SegmentOptions) -> None:
         )
 
 
+def _chosen(known: Sequence[Tissue], options: SegmentOptions) -> tuple[Tissue, ...]:
+    """The tissues asked for, and which of their objects count. Raises UsageError, UnknownTissue."""
+    tissues = with_min_areas(select(known, options.tissues), options.min_area)
+    return with_min_confidences(tissues, options.min_confidence)
+
+
 # --- The plan -----------------------------------------------------------------------------------------------------------
 
 
 def make_plan(slide: Slide, known: Sequence[Tissue], tile_px: int, options: SegmentOptions) -> Plan:
     """Where to look, at which scales, in which tiles. Reads a thumbnail and runs no network."""
     info = slide.info
-    tissues = with_min_areas(select(known, options.tissues), options.min_area)
+    tissues = _chosen(known, options)
     _refuse_too_coarse(info, tissues)
     region = read_region(options.roi) if options.roi else None
     foreground = _foreground(slide, options.foreground)
@@ -529,7 +537,12 @@ def _traced(
         for channel, tissue in enumerate(sweep.sweep.tissues):
             read = partial(_read_and_tell, mosaic, sweep, channel, before, total, tell)
             trace_options = TraceOptions(
-                options.threshold, tissue.min_area_um2, info.mpp, sweep.grid.frame, info.fingerprint
+                options.threshold,
+                tissue.min_area_um2,
+                info.mpp,
+                sweep.grid.frame,
+                info.fingerprint,
+                tissue.min_confidence,
             )
             yield from trace(read, sweep.grid.size, tissue, trace_options, analysed)
             before += math.prod(sweep.grid.size)
@@ -612,8 +625,9 @@ def _identity(info: SlideInfo, predictor: Predicts, weights_sha256: str, options
             "overlap_px": options.overlap_px,
             "precision": getattr(predictor, "precision", options.precision),
             "device": getattr(predictor, "kind", "cpu"),
-            # Named only where asked for: results from before there were flips are still what they were.
+            # Named only where asked for: results from before there were these are still what they were.
             **({"flips": True} if options.flips else {}),
+            **({"min_confidence": options.min_confidence} if options.min_confidence else {}),
         },
     }
 

@@ -31,6 +31,8 @@ class Tissue:
     """Objects (and holes) smaller than this are dropped, unless asked otherwise."""
     object_type: ObjectType = "detection"
     """What QuPath makes of its objects: annotations are few and large, detections many and small."""
+    min_confidence: float = 0.0
+    """Objects of a lower mean probability are dropped, unless asked otherwise: where a network is not sure it is mostly wrong."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
@@ -39,6 +41,8 @@ class Tissue:
             raise ValueError(f"the colour of {self.name} must look like #12ab9f, not {self.color!r}")
         if self.index < 0 or not 0 < self.mpp < 1000 or self.min_area_um2 < 0:
             raise ValueError(f"{self.name}: index, mpp and min_area_um2 must be sensible numbers")
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"{self.name}: min_confidence is a probability, not {self.min_confidence}")
         if self.object_type not in ("annotation", "detection"):
             raise ValueError(f"{self.name}: object_type is annotation or detection, not {self.object_type!r}")
 
@@ -112,6 +116,19 @@ def with_min_areas(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
         if area < 0:
             raise UsageError(f"--min-area takes square micrometres from 0 on, not {area:g}")
     return tuple(replace(tissue, min_area_um2=areas.get(tissue.name, tissue.min_area_um2)) for tissue in tissues)
+
+
+def with_min_confidences(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
+    """`tissues` with other least mean probabilities: "0.6" for all of them, or "capsule=0.7" for some; "" changes nothing.
+
+    >>> [tissue.min_confidence for tissue in with_min_confidences(KIDNEY[4:], "ptc=0.6")]
+    [0.0, 0.6]
+    """
+    least = _numbers(tissues, asked, "--min-confidence", "probabilities, as in 0.6 or capsule=0.7")
+    for probability in least.values():
+        if not 0 <= probability <= 1:
+            raise UsageError(f"--min-confidence takes probabilities from 0 to 1, not {probability:g}")
+    return tuple(replace(tissue, min_confidence=least.get(tissue.name, tissue.min_confidence)) for tissue in tissues)
 
 
 def with_mpps(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:

@@ -261,6 +261,17 @@ def test_objects_and_holes_that_are_too_small_are_left_out(exact: None, window_p
     assert any(len(rings) > 1 for rings in ours)
 
 
+@pytest.mark.parametrize("window_px", [2048, 37])
+def test_objects_that_are_not_sure_are_left_out(window_px: int) -> None:
+    """As when all are found first and looked at afterwards; those that stay are the same, ids and all."""
+    probs = smooth(300, 300, size=6)
+    every = contours_of(probs)
+    least = float(np.median([contour.mean_probability for contour in every]))
+    found = contours_of(probs, window_px, replace(PLAIN, min_confidence=least))
+    assert sorted(c.id for c in found) == sorted(c.id for c in every if c.mean_probability >= least)
+    assert 0 < len(found) < len(every)
+
+
 def test_ids_are_uuids_of_slide_tissue_and_outline() -> None:
     probs = smooth(100, 100)
     ids = [c.id for c in contours_of(probs)]

@@ -392,6 +392,17 @@ def test_threshold_and_smallest_area(slide: ArraySlide, done: SegmentResult, tmp
     assert large.found[0].objects == done.found[0].objects
 
 
+def test_objects_that_are_not_sure(slide: ArraySlide, done: SegmentResult, tmp_path: Path) -> None:
+    """They are in no list and no picture; the probabilities keep them. What was not asked for leaves no trace in run.json."""
+    confident = run(slide, tmp_path, min_confidence="vessel=1")
+    assert confident.found[1].objects == 0 < done.found[1].objects
+    assert confident.found[0].objects == done.found[0].objects
+    before, after = (json.loads((result.folder / "run.json").read_text())["options"] for result in (done, confident))
+    assert after == before | {"min_confidence": "vessel=1"}
+    ours, theirs = (zarr.open_group(result.pyramid, mode="r")["0"][:] for result in (confident, done))
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def roi(path: Path, x0: int, y0: int, x1: int, y1: int) -> Path:
     ring = [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
     path.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from omniwsi.errors import UnknownTissue, UsageError
-from omniwsi.tissues import KIDNEY, select, sweeps, with_min_areas, with_mpps
+from omniwsi.tissues import KIDNEY, select, sweeps, with_min_areas, with_min_confidences, with_mpps
 
 
 def test_the_six_have_the_published_indices_and_scales() -> None:
@@ -52,6 +52,18 @@ def test_min_areas_that_are_none(asked: str) -> None:
 def test_min_area_of_a_tissue_not_asked_for() -> None:
     with pytest.raises(UnknownTissue, match="names ptc"):
         with_min_areas(KIDNEY[:2], "ptc=5")
+
+
+def test_min_confidences() -> None:
+    assert {t.min_confidence for t in with_min_confidences(KIDNEY, "0.6")} == {0.6}
+    assert with_min_confidences(KIDNEY, "") == KIDNEY
+    assert with_min_confidences(KIDNEY, "capsule=0.7")[2] == replace(KIDNEY[2], min_confidence=0.7)
+
+
+@pytest.mark.parametrize("asked", ["sure", "capsule=", "capsule=-0.1", "capsule=nan", "70", "50%"])
+def test_min_confidences_that_are_none(asked: str) -> None:
+    with pytest.raises(UsageError, match="--min-confidence takes probabilities"):
+        with_min_confidences(KIDNEY, asked)
 
 
 def test_pixel_sizes() -> None:

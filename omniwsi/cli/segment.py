@@ -41,6 +41,9 @@ def segment(
     min_area: Annotated[
         str, typer.Option(help="Smallest object, um2: 50, or ptc=5,tuft=500.", rich_help_panel=_FIND)
     ] = "",
+    min_confidence: Annotated[
+        str, typer.Option(help="Least mean probability of an object: 0.6, or capsule=0.7.", rich_help_panel=_FIND)
+    ] = "",
     roi: Annotated[
         Path | None, typer.Option(help="GeoJSON: results end at its border.", rich_help_panel=_WHERE)
     ] = None,
@@ -101,6 +104,7 @@ def segment(
         tissues=tissues,
         threshold=threshold,
         min_area=min_area,
+        min_confidence=min_confidence,
         foreground=foreground,
         roi=roi,
         mpp=mpp,
