@@ -6,7 +6,7 @@ DATA holds the folders `kidney_glomeruli_bupt`, `kidney_glomeruli_aidpath` and `
 Colon has no kidney in it: its images teach what is none. With `wsi/kidney_HE2_38927x35509.tiff` there too, windows of it are written
 into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson` says of them: some arteries, glomeruli and tubules, and where
 tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates); and what `kidney_HE2_seen_labels.geojson` does: glomeruli and
-tubules that a network found and that were refused by eye, and fields of 258 um of which was said where vessels are and are not. All by us, no
+tubules that a network found and that were refused by eye, and fields of 258 and 516 um of which was said where vessels are and are not. All by us, no
 pathologists; none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
 
 Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right; and
@@ -197,13 +197,17 @@ def windows(path: Path, folder: Path):
 def outlined(mpp: float) -> Iterator[tuple[str, shapely.Geometry, shapely.Geometry, str]]:
     """(tissue, where it is, where it is known to be or not to be, stain where it is not), in level-0 pixels of the kidney slide.
 
-    What was refused is a stain of its own, so that it is drawn as often as all the muscle and fat.
+    Glomeruli refused and fields looked at are stains of their own, each drawn as often as all the muscle and fat.
     """
-    drawn, seen = (known_tissues(features_of(labels), mpp) for labels in (HE2_LABELS, SEEN_LABELS))
-    for tissue in drawn:
-        present = shapely.union(drawn[tissue][0], seen[tissue][0])
-        for known, elsewhere in ((drawn[tissue][1], "he elsewhere"), (seen[tissue][1], "he refused")):
-            yield tissue, present, known, elsewhere
+    groups = {"he elsewhere": features_of(HE2_LABELS), "he refused": [], "he fields": []}
+    for said, outline in features_of(SEEN_LABELS):
+        refused = "refused" in said["what"] and "capsule" in said["absent"]
+        groups["he refused" if refused else "he fields"].append((said, outline))
+    known_of = {elsewhere: known_tissues(features, mpp) for elsewhere, features in groups.items()}
+    for tissue in known_of["he elsewhere"]:
+        present = shapely.union_all([known[tissue][0] for known in known_of.values()])
+        for elsewhere, known in known_of.items():
+            yield tissue, present, known[tissue][1], elsewhere
 
 
 def features_of(labels: Path) -> list[tuple[dict, shapely.Geometry]]:
