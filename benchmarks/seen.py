@@ -1,0 +1,91 @@
+"""Fields of a slide where much was found, to be agreed to or refused by eye: how `kidney_HE2_seen_labels.geojson` came about.
+
+    python benchmarks/seen.py RUN SLIDE OUT [FIELDS]
+
+RUN is a folder that `omniwsi segment SLIDE` wrote. OUT gets a picture a field, 24 unless asked otherwise, with the outlines in
+their tissues' colours and level-0 pixels of the field along its sides, and `fields.json` with where each lies. Those with most of
+a tissue come first, tissue after tissue, none over another. What is learnt from them goes into the GeoJSON by hand: where a
+tissue is (`present`), and where it is not (`absent`); what is not clear is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import shapely
+from PIL import Image, ImageDraw
+from shapely.geometry import shape
+
+from omniwsi.geometry import Box
+from omniwsi.slide import open_slide
+
+SIDE_PX, STEP_PX, TICK_PX = 1024, 512, 128
+"""Of level 0: a field, from one to the next that is thought of, and between two marks."""
+FIELDS = 24
+
+Outlines = dict[str, tuple[str, np.ndarray]]
+"""Tissue -> (colour, its outlines)"""
+
+
+def main(run: Path, path: Path, out: Path, count: int) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    outlines = read(run / "contours.geojson")
+    with open_slide(path) as slide:
+        fields = chosen(outlines, slide.info.size, count)
+        for i, field in enumerate(fields):
+            picture(Image.fromarray(slide.read(field)), field, outlines).save(out / f"{i:02d}.png")
+    (out / "fields.json").write_text(json.dumps([[field.x0, field.y0] for field in fields]) + "\n")
+    print(f"{len(fields)} fields: {out}")
+
+
+def read(contours: Path) -> Outlines:
+    found: dict[str, tuple[str, list[shapely.Geometry]]] = {}
+    for feature in json.loads(contours.read_text())["features"]:
+        said = feature["properties"]["classification"]
+        color = "#{:02x}{:02x}{:02x}".format(*said["color"])
+        found.setdefault(said["name"], (color, []))[1].append(shape(feature["geometry"]))
+    return {name: (color, np.array(shapes)) for name, (color, shapes) in found.items()}
+
+
+def chosen(outlines: Outlines, size: tuple[int, int], count: int) -> list[Box]:
+    """Of each tissue in turn the field with most of it that lies over none chosen before."""
+    fields = [
+        Box.at(x, y, SIDE_PX, SIDE_PX)
+        for y in range(0, size[1] - SIDE_PX + 1, STEP_PX)
+        for x in range(0, size[0] - SIDE_PX + 1, STEP_PX)
+    ]
+    squares = shapely.box(*np.array([(field.x0, field.y0, field.x1, field.y1) for field in fields]).T)
+    ranked = []
+    for _, shapes in outlines.values():
+        i, j = shapely.STRtree(shapes).query(squares)
+        within = shapely.area(shapely.intersection(squares[i], shapely.make_valid(shapes[j])))
+        areas = np.bincount(i, within, len(fields))
+        ranked.append([k for k in np.argsort(-areas, kind="stable").tolist() if areas[k]])
+    taken: list[Box] = []
+    turns = cycle(iter(order) for order in ranked) if ranked else iter(())
+    for turn in islice(turns, count * len(ranked)):
+        free = (fields[k] for k in turn if not any(fields[k].touches(other) for other in taken))
+        taken += list(islice(free, 1 if len(taken) < count else 0))
+    return taken
+
+
+def picture(tissue: Image.Image, field: Box, outlines: Outlines) -> Image.Image:
+    draw = ImageDraw.Draw(tissue)
+    for color, shapes in outlines.values():
+        near = shapes[shapely.STRtree(shapes).query(shapely.box(field.x0, field.y0, field.x1, field.y1))]
+        for ring in shapely.get_rings(near):
+            draw.line([(x - field.x0, y - field.y0) for x, y in ring.coords], color, 2)
+    for at in range(0, SIDE_PX, TICK_PX):
+        for corner in {(at, 0), (0, at)}:
+            draw.text(corner, str(at), "black", stroke_width=2, stroke_fill="white")
+    return tissue
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (4, 5):
+        sys.exit(__doc__)
+    main(*(Path(word) for word in sys.argv[1:4]), int(sys.argv[4]) if len(sys.argv) == 5 else FIELDS)
