@@ -88,4 +88,5 @@ def picture(tissue: Image.Image, field: Box, outlines: Outlines) -> Image.Image:
 if __name__ == "__main__":
     if len(sys.argv) not in (4, 5):
         sys.exit(__doc__)
-    main(*(Path(word) for word in sys.argv[1:4]), int(sys.argv[4]) if len(sys.argv) == 5 else FIELDS)
+    run, path, out = map(Path, sys.argv[1:4])
+    main(run, path, out, int(sys.argv[4]) if len(sys.argv) == 5 else FIELDS)
