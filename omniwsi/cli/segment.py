@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from omniwsi.cli.console import complain, duration, err, meter, note, out, size,
 from omniwsi.errors import OmniWSIError, SlideError, UsageError
 
 if TYPE_CHECKING:
+    from omniwsi.model.card import ModelCard
     from omniwsi.model.predictor import Predictor, Predicts
     from omniwsi.pipeline import Plan, SegmentOptions, SegmentResult
 
@@ -29,6 +31,7 @@ _FIND, _WHERE, _RESULT, _MACHINE = "What to find", "Where to look", "Results", "
 
 
 def segment(
+    context: typer.Context,
     slides: Annotated[list[Path], typer.Argument(help="Slides, OME-TIFFs, DICOM folders.", show_default=False)],
     out_folder: Annotated[
         Path, typer.Option("--out", "-o", help="Each slide gets a folder of its name in it.", rich_help_panel=_RESULT)
@@ -82,13 +85,15 @@ def segment(
     flips: Annotated[
         bool, typer.Option("--flips", help="See each tile eight ways: 8 x the time.", rich_help_panel=_MACHINE)
     ] = False,
+    report: Annotated[Path | None, typer.Option(hidden=True, help="For share.py: the reports as JSON.")] = None,
 ) -> None:
     """Segment slides: an OME-Zarr, contours for QuPath, a table and a picture of each.
 
     A stopped run goes on with the same command. One bad slide does not stop the others.
     """
-    from omniwsi.model.checkpoint import find_weights, load_model, sha256_of
-    from omniwsi.model.predictor import PRECISIONS, Predictor
+    from omniwsi.cli.share import among, as_given, groups_of
+    from omniwsi.model.checkpoint import find_weights, load_model, read_card, sha256_of
+    from omniwsi.model.predictor import PRECISIONS, Predictor, require_devices
     from omniwsi.pipeline import SegmentOptions
     from omniwsi.pyramid import VERSIONS
     from omniwsi.slide.pixel_size import given
@@ -117,10 +122,17 @@ def segment(
         workers=workers,
     )
     path = find_weights(weights)
-    predictor = Predictor(load_model(path), device, options.precision)
-    job = _Job(out_folder, predictor, sha256_of(path), options, overwrite, dry_run, err if as_json else out)
-    job.check(slides)
-    reports = [job.report(slide) for slide in slides]
+    _check(slides, out_folder, read_card(path), options)
+    if len(groups := groups_of(require_devices(device), len(slides))) > 1 and not dry_run:
+        each = workers or max(1, (os.cpu_count() or 1) // len(groups))
+        reports = among(groups, slides, as_given(context), each)
+    else:
+        predictor = Predictor(load_model(path), device, options.precision)
+        job = _Job(out_folder, predictor, sha256_of(path), options, overwrite, dry_run, err if as_json else out)
+        reports = [job.report(slide) for slide in slides]
+    if report is not None:  # the process that asked says the rest
+        report.write_text(json.dumps(reports))
+        return
     failures = [report for report in reports if "error" in report]
     if as_json:
         out.print_json(json.dumps({"slides": reports, "failed": len(failures)}))
@@ -136,6 +148,20 @@ def _require_one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:
         raise UsageError(f"{flag} takes {' or '.join(allowed)}, not {value}")
 
 
+def _check(slides: list[Path], out_folder: Path, card: ModelCard, options: SegmentOptions) -> None:
+    """What can be wrong before any slide is opened. Raises UsageError."""
+    from omniwsi.pipeline import require_sensible
+    from omniwsi.run import folder_name
+
+    require_sensible(card, options)
+    seen: dict[Path, Path] = {}
+    for slide in slides:
+        folder = out_folder / folder_name(slide.name)
+        if folder in seen:
+            raise UsageError(f"{seen[folder]} and {slide} would both be written to {folder}; pass another -o for one")
+        seen[folder] = slide
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """What is the same for every slide of a call."""
@@ -148,21 +174,6 @@ class _Job:
     dry_run: bool
     say: Console
     """where results for people go"""
-
-    def check(self, slides: list[Path]) -> None:
-        """What can be wrong before any slide is opened. Raises UsageError."""
-        from omniwsi.pipeline import require_sensible
-        from omniwsi.run import folder_name
-
-        require_sensible(self.predictor.card, self.options)
-        seen: dict[Path, Path] = {}
-        for slide in slides:
-            folder = self.out_folder / folder_name(slide.name)
-            if folder in seen:
-                raise UsageError(
-                    f"{seen[folder]} and {slide} would both be written to {folder}; pass another -o for one"
-                )
-            seen[folder] = slide
 
     def report(self, path: Path) -> dict[str, Any]:
         """Do one slide, say what came of it, and return the same for programs."""

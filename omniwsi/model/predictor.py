@@ -55,7 +55,7 @@ class Predictor:
     def __init__(self, model: Network, device: str = "auto", precision: Precision = "auto") -> None:
         """`device` may name several GPUs, `cuda:0,cuda:1`: they share the tiles of every batch."""
         self.card = model.card
-        self.devices = [best_device()] if device == "auto" else _require_devices(device)
+        self.devices = require_devices(device)
         self.kind = kind = torch.device(self.devices[0]).type
         self.precision = best_precision(kind) if precision == "auto" else precision
         self._chunk = _CHUNK[kind]
@@ -158,7 +158,10 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _require_devices(named: str) -> list[str]:
+def require_devices(named: str) -> list[str]:
+    """The device named, or the best there is; several GPUs one by one. Raises UsageError."""
+    if named == "auto":
+        return [best_device()]
     devices = named.split(",")
     if len(devices) > 1 and (
         len(set(devices)) < len(devices) or any(not device.startswith("cuda:") for device in devices)

@@ -77,7 +77,7 @@ def test_several_devices_give_the_bytes_of_one(
 ) -> None:
     """A processor that counts as two, since GPUs are rare where this runs."""
     one = Predictor(model, "cpu", "float32")
-    monkeypatch.setattr(predictor_module, "_require_devices", lambda named: ["cpu", "cpu"])
+    monkeypatch.setattr(predictor_module, "require_devices", lambda named: ["cpu", "cpu"])
     two = Predictor(model, "cuda:0,cuda:1", "float32")
     features = two.encode(tiles)
     assert [which for which, _ in features] == [0, 1, 0, 1, 0]
