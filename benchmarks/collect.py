@@ -5,15 +5,15 @@
 DATA holds the folders `kidney_glomeruli_bupt`, `kidney_glomeruli_aidpath` and `gland_glas`, each with `images` and `masks`.
 Colon has no kidney in it: its images teach what is none. With `wsi/kidney_HE2_38927x35509.tiff` there too, windows of it are written
 into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson` says of them: some arteries, glomeruli and tubules, and where
-tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates); and what `kidney_HE2_seen_labels.geojson` does: glomeruli and
-tubules that a network found and that were refused by eye, and fields of 258 and 516 um of which was said where vessels are and are not. All by us, no
-pathologists; none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
+tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates). `seen.csv` is what `kidney_HE2_seen_labels.geojson` says: of
+glomeruli and tubules that a network found there and that were refused by eye, and of fields of 258 and 516 um, where vessels are and are
+not. All by us, no pathologists; none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
 
 Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right; and
 `kidney_ki_split.csv`: the same, the quarter held out that no network before has seen. `more.csv` is what
 `kidney_patches_labels.geojson` says of other tissues in 33 of these patches, where a network's outlines were agreed to or refused by
 eye, by us, no pathologists, and of tubules and vessels around the glomeruli of 20 pictures; `more_split.csv` the same without the sources held
-out. They teach and never judge; nothing that ships was taught by them yet (weights.md).
+out. These and `seen.csv` teach and never judge; nothing that ships was taught by them yet (weights.md).
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ HE2_LABELS, SEEN_LABELS, MORE_LABELS = (
 )
 WINDOW_PX, LEAST_KNOWN, LEAST_PRESENT = 1024, 0.06, 0.005
 """Of level 0; shares of what is shown from which on it is worth its place."""
+ELSEWHERE = "he elsewhere"
+"""The stain of squares in which a tissue is not, of what was drawn."""
 MARGIN_PX, LEAST_PX = 40, 384
 """Around what is known; the shortest side."""
 
@@ -64,7 +66,9 @@ def main(data: Path, manifest: Path) -> None:
         *colon(data / "gland_glas"),
     ]
     if (data / HE2).exists():
-        rows += windows(data / HE2, manifest.parent / "he2")
+        drawn, seen = windows(data / HE2, manifest.parent / "he2")
+        rows += drawn
+        write(manifest.with_name("seen.csv"), seen, "train")
     write(manifest, rows, "train")  # what is judged are the patches of kidney_ki
     patches = list(put_right(data / "kidney_ki"))
     write(manifest.with_name("kidney_ki.csv"), patches, "")
@@ -173,9 +177,11 @@ def colon(folder: Path):
             yield image, None, name, GLAS_MPP, f"glas/{image.stem}", "he colon"
 
 
-def windows(path: Path, folder: Path):
-    """Squares of a slide wherever something is known of a tissue: its mask, and where that says something."""
+def windows(path: Path, folder: Path) -> tuple[list[tuple], list[tuple]]:
+    """Squares of a slide wherever something is known of a tissue: its mask, and where that says something. Drawn; and seen."""
     folder.mkdir(exist_ok=True)
+    drawn: list[tuple] = []
+    seen: list[tuple] = []
     with open_slide(path) as slide:
         mpp, size = slide.info.mpp[0], slide.info.size
         for tissue, present, known, elsewhere in outlined(mpp):
@@ -187,11 +193,13 @@ def windows(path: Path, folder: Path):
                 if not image.exists():
                     Image.fromarray(slide.read(window)).save(image)
                 raster(known, window).save(valid)
+                rows = drawn if elsewhere == ELSEWHERE else seen
                 if present.intersects(box_of(window)):
                     raster(present, window).save(mask)
-                    yield image, mask, tissue, mpp, "HE2", "he slide", valid, "train"
+                    rows.append((image, mask, tissue, mpp, "HE2", "he slide", valid, "train"))
                 else:
-                    yield image, None, tissue, mpp, "HE2", elsewhere, valid, "train"
+                    rows.append((image, None, tissue, mpp, "HE2", elsewhere, valid, "train"))
+    return drawn, seen
 
 
 def outlined(mpp: float) -> Iterator[tuple[str, shapely.Geometry, shapely.Geometry, str]]:
@@ -199,15 +207,15 @@ def outlined(mpp: float) -> Iterator[tuple[str, shapely.Geometry, shapely.Geomet
 
     Glomeruli refused and fields looked at are stains of their own, each drawn as often as all the muscle and fat.
     """
-    groups = {"he elsewhere": features_of(HE2_LABELS), "he refused": [], "he fields": []}
+    groups = {ELSEWHERE: features_of(HE2_LABELS), "he refused": [], "he fields": []}
     for said, outline in features_of(SEEN_LABELS):
         refused = "refused" in said["what"] and "capsule" in said["absent"]
         groups["he refused" if refused else "he fields"].append((said, outline))
     known_of = {elsewhere: known_tissues(features, mpp) for elsewhere, features in groups.items()}
-    for tissue in known_of["he elsewhere"]:
-        present = shapely.union_all([known[tissue][0] for known in known_of.values()])
+    for tissue, (drawn, _) in known_of[ELSEWHERE].items():
+        all_present = shapely.union_all([known[tissue][0] for known in known_of.values()])
         for elsewhere, known in known_of.items():
-            yield tissue, present, known[tissue][1], elsewhere
+            yield tissue, drawn if elsewhere == ELSEWHERE else all_present, known[tissue][1], elsewhere
 
 
 def features_of(labels: Path) -> list[tuple[dict, shapely.Geometry]]:
