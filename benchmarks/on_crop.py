@@ -19,6 +19,9 @@ from pathlib import Path
 import shapely
 from shapely.geometry import shape
 
+from omniwsi.geojson import read_objects
+from omniwsi.run import CONTOURS
+
 LABELS = Path(__file__).with_name("kidney_HE2_crop_labels.geojson")
 JUDGED = ("capsule", "vessel")
 MM2 = (0.504e-3) ** 2
@@ -68,16 +71,12 @@ def main(runs: Sequence[Path]) -> None:
     print("| run | tissue | found | false objects | false mm2 | precision | recall | Dice |")
     print("|---|---|---|---|---|---|---|---|")
     for run in runs:
-        features = json.loads((run / "contours.geojson").read_text())["features"]
+        objects = read_objects(run / CONTOURS)
         for name in JUDGED:
             truths = [shape(label["geometry"]) for label in labels if label["properties"]["present"] == name]
             unclear = [shape(label["geometry"]) for label in labels if name in label["properties"]["unknown"]]
-            found = [
-                shapely.make_valid(shape(feature["geometry"]))
-                for feature in features
-                if feature["properties"]["classification"]["name"] == name
-            ]
-            print(f"| {run} | {name} | {judge(truths, shapely.union_all(unclear), found).row} |", flush=True)
+            verdict = judge(truths, shapely.union_all(unclear), objects.get(name, []))
+            print(f"| {run} | {name} | {verdict.row} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,37 +18,31 @@ from pathlib import Path
 import numpy as np
 import shapely
 from PIL import Image, ImageDraw
-from shapely.geometry import shape
 
+from omniwsi.geojson import read_objects
 from omniwsi.geometry import Box
+from omniwsi.run import CONTOURS
 from omniwsi.slide import open_slide
+from omniwsi.tissues import KIDNEY
 
 SIDE_PX, STEP_PX, TICK_PX = 1024, 512, 128
 """Of level 0: a field, from one to the next that is thought of, and between two marks."""
 FIELDS = 24
 
-Outlines = dict[str, tuple[str, np.ndarray]]
-"""Tissue -> (colour, its outlines)"""
+COLORS = {tissue.name: tissue.color for tissue in KIDNEY}
+Outlines = dict[str, np.ndarray]
+"""Tissue -> its outlines, in level-0 pixels"""
 
 
 def main(run: Path, path: Path, out: Path, count: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    outlines = read(run / "contours.geojson")
+    outlines = {name: np.array(shapes) for name, shapes in read_objects(run / CONTOURS).items()}
     with open_slide(path) as slide:
         fields = chosen(outlines, slide.info.size, count)
         for i, field in enumerate(fields):
             picture(Image.fromarray(slide.read(field)), field, outlines).save(out / f"{i:02d}.png")
     (out / "fields.json").write_text(json.dumps([[field.x0, field.y0] for field in fields]) + "\n")
     print(f"{len(fields)} fields: {out}")
-
-
-def read(contours: Path) -> Outlines:
-    found: dict[str, tuple[str, list[shapely.Geometry]]] = {}
-    for feature in json.loads(contours.read_text())["features"]:
-        said = feature["properties"]["classification"]
-        color = "#{:02x}{:02x}{:02x}".format(*said["color"])
-        found.setdefault(said["name"], (color, []))[1].append(shape(feature["geometry"]))
-    return {name: (color, np.array(shapes)) for name, (color, shapes) in found.items()}
 
 
 def chosen(outlines: Outlines, size: tuple[int, int], count: int) -> list[Box]:
@@ -60,9 +54,9 @@ def chosen(outlines: Outlines, size: tuple[int, int], count: int) -> list[Box]:
     ]
     squares = shapely.box(*np.array([(field.x0, field.y0, field.x1, field.y1) for field in fields]).T)
     ranked = []
-    for _, shapes in outlines.values():
+    for shapes in outlines.values():
         i, j = shapely.STRtree(shapes).query(squares)
-        within = shapely.area(shapely.intersection(squares[i], shapely.make_valid(shapes[j])))
+        within = shapely.area(shapely.intersection(squares[i], shapes[j]))
         areas = np.bincount(i, within, len(fields))
         ranked.append([k for k in np.argsort(-areas, kind="stable").tolist() if areas[k]])
     taken: list[Box] = []
@@ -75,10 +69,10 @@ def chosen(outlines: Outlines, size: tuple[int, int], count: int) -> list[Box]:
 
 def picture(tissue: Image.Image, field: Box, outlines: Outlines) -> Image.Image:
     draw = ImageDraw.Draw(tissue)
-    for color, shapes in outlines.values():
+    for name, shapes in outlines.items():
         near = shapes[shapely.STRtree(shapes).query(shapely.box(field.x0, field.y0, field.x1, field.y1))]
         for ring in shapely.get_rings(near):
-            draw.line([(x - field.x0, y - field.y0) for x, y in ring.coords], color, 2)
+            draw.line([(x - field.x0, y - field.y0) for x, y in ring.coords], COLORS[name], 2)
     for at in range(0, SIDE_PX, TICK_PX):
         for corner in {(at, 0), (0, at)}:
             draw.text(corner, str(at), "black", stroke_width=2, stroke_fill="white")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from omniwsi.errors import UnknownTissue, UsageError
 
@@ -111,11 +111,8 @@ def with_min_areas(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
     >>> [tissue.min_area_um2 for tissue in with_min_areas(KIDNEY[4:], "ptc=5")]
     [200.0, 5.0]
     """
-    areas = _numbers(tissues, asked, "--min-area", "square micrometres, as in 50 or ptc=5,tuft=500")
-    for area in areas.values():
-        if area < 0:
-            raise UsageError(f"--min-area takes square micrometres from 0 on, not {area:g}")
-    return tuple(replace(tissue, min_area_um2=areas.get(tissue.name, tissue.min_area_um2)) for tissue in tissues)
+    what = "square micrometres from 0 on, as in 50 or ptc=5,tuft=500"
+    return _with(tissues, "min_area_um2", asked, "--min-area", what, lambda area: area >= 0)
 
 
 def with_min_confidences(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
@@ -124,11 +121,8 @@ def with_min_confidences(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue,
     >>> [tissue.min_confidence for tissue in with_min_confidences(KIDNEY[4:], "ptc=0.6")]
     [0.0, 0.6]
     """
-    least = _numbers(tissues, asked, "--min-confidence", "probabilities, as in 0.6 or capsule=0.7")
-    for probability in least.values():
-        if not 0 <= probability <= 1:
-            raise UsageError(f"--min-confidence takes probabilities from 0 to 1, not {probability:g}")
-    return tuple(replace(tissue, min_confidence=least.get(tissue.name, tissue.min_confidence)) for tissue in tissues)
+    what = "probabilities from 0 to 1, as in 0.6 or capsule=0.7"
+    return _with(tissues, "min_confidence", asked, "--min-confidence", what, lambda least: 0 <= least <= 1)
 
 
 def with_mpps(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
@@ -137,11 +131,19 @@ def with_mpps(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
     >>> [tissue.mpp for tissue in with_mpps(KIDNEY[4:], "ptc=0.5")]
     [1.0, 0.5]
     """
-    mpps = _numbers(tissues, asked, "--mpp", "micrometres a pixel, as in ptc=0.5")
-    for mpp in mpps.values():
-        if not 0 < mpp < 1000:
-            raise UsageError(f"--mpp takes micrometres a pixel, as in ptc=0.5, not {mpp:g}")
-    return tuple(replace(tissue, mpp=mpps.get(tissue.name, tissue.mpp)) for tissue in tissues)
+    return _with(tissues, "mpp", asked, "--mpp", "micrometres a pixel, as in ptc=0.5", lambda mpp: 0 < mpp < 1000)
+
+
+def _with(
+    tissues: Sequence[Tissue], field: str, asked: str, flag: str, what: str, is_sensible: Callable[[float], bool]
+) -> tuple[Tissue, ...]:
+    """With the numbers asked for in one field. Raises UsageError, UnknownTissue."""
+    numbers = _numbers(tissues, asked, flag, what)
+    for number in numbers.values():
+        if not is_sensible(number):
+            raise UsageError(f"{flag} takes {what}, not {number:g}")
+    changes: dict[str, dict[str, Any]] = {name: {field: number} for name, number in numbers.items()}
+    return tuple(replace(tissue, **changes.get(tissue.name, {})) for tissue in tissues)
 
 
 def _numbers(tissues: Sequence[Tissue], asked: str, flag: str, what: str) -> dict[str, float]:

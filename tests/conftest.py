@@ -5,6 +5,7 @@ The real slides and patches are not part of the repository; tests that need them
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,3 +64,12 @@ def blobs(width: int, height: int, seed: int = 0, size: float = 9.0) -> np.ndarr
     channels = [ndimage.gaussian_filter(rng.standard_normal((height, width)), size) for _ in range(3)]
     strength = np.stack([1 / (1 + np.exp(-5 * c / c.std())) for c in channels], -1)
     return (245 - 215 * strength).astype(np.uint8)
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    """Of every result file; run.json has times in it."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "run.json"
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from omniwsi.run import RESULTS
 from omniwsi.slide import ArraySlide, Vicinity, find_foreground
 from omniwsi.tissues import KIDNEY
 
-from .conftest import ColorModel, blobs
+from .conftest import ColorModel, blobs, bytes_of
 
 TWO = "tuft,vessel"
 
@@ -47,15 +46,6 @@ def slide() -> ArraySlide:
 def run(slide: ArraySlide, folder: Path, model: ColorModel | None = None, **how: object) -> SegmentResult:
     options = SegmentOptions(**({"tissues": TWO} | how))
     return segment_slide(slide, folder, model or ColorModel(), "sha", options)
-
-
-def bytes_of(folder: Path) -> dict[str, str]:
-    """Of every result file; run.json has times in it."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "run.json"
-    }
 
 
 @pytest.fixture(scope="module")

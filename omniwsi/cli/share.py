@@ -17,6 +17,8 @@ from typing import Any
 
 import typer
 
+from omniwsi.errors import UsageError
+
 ALONE = ("slides", "device", "workers", "report")
 """What each process is told for itself."""
 
@@ -62,22 +64,25 @@ def as_given(context: typer.Context) -> list[str]:
 def among(groups: Sequence[str], slides: Sequence[Path], options: Sequence[str], workers: int) -> list[dict[str, Any]]:
     """Reports on all slides, in their order. The processes say for themselves what there is to say.
 
-    Stopped, they are told to stop, and waited for.
+    Stopped, they are told to stop, and waited for. Where one finds the call itself wrong, the call ends with its status.
     """
     shares = fairly(slides, len(groups))
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, f"{i}.json") for i in range(len(groups))]
-        running = [
-            _start([*options, "--device", group, "--workers", str(workers), "--report", str(file)], share)
-            for group, share, file in zip(groups, shares, files, strict=True)
-        ]
+        running: list[subprocess.Popen[bytes]] = []
         try:
+            for group, share, file in zip(groups, shares, files, strict=True):
+                own = ["--device", group, "--workers", str(workers), "--report", str(file)]
+                running.append(_start([*options, *own], share))
             for process in running:
                 process.wait()
         finally:
             for process in running:
                 process.terminate()
+            for process in running:
                 process.wait()
+        if any(process.returncode == UsageError.exit_status for process in running):
+            raise typer.Exit(UsageError.exit_status)  # which it has explained
         reports: dict[str, dict[str, Any]] = {}
         for group, share, file, process in zip(groups, shares, files, running, strict=True):
             lost = f"the process for {group} ended with status {process.returncode}"

@@ -18,11 +18,7 @@ from PIL import Image
 
 from omniwsi import load_model
 from omniwsi.cli.main import app
-from omniwsi.model.card import ModelCard
-from omniwsi.model.checkpoint import save_model
-from omniwsi.model.omniseg import OmniSeg
 from omniwsi.slide.writing import write_slide
-from omniwsi.tissues import KIDNEY
 
 from ..conftest import blobs
 
@@ -35,15 +31,6 @@ def omniwsi(*arguments: object, **environment: str) -> subprocess.CompletedProce
         env=os.environ | {"COLUMNS": "100", "TERM": "dumb"} | environment,
         timeout=300,
     )
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untaught network with small tiles: quick, and it finds something everywhere."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "untaught.safetensors"
-    save_model(OmniSeg(ModelCard("untaught", "concat", KIDNEY, 64)), path)
-    return path
 
 
 @pytest.fixture(scope="module")

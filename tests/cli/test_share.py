@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import signal
 import subprocess
@@ -10,19 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-import torch
 import typer
 
 from omniwsi.cli.segment import segment
 from omniwsi.cli.share import as_given, fairly, groups_of
-from omniwsi.model.card import ModelCard
-from omniwsi.model.checkpoint import save_model
-from omniwsi.model.omniseg import OmniSeg
 from omniwsi.slide.writing import write_slide
-from omniwsi.tissues import KIDNEY
 
-from ..conftest import blobs
+from ..conftest import blobs, bytes_of
 
 AS_ON_TWO = """
 from omniwsi.cli.main import main
@@ -37,20 +30,6 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-c", AS_ON_TWO, "segment", *map(str, arguments)]
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "untaught.safetensors"
-    save_model(OmniSeg(ModelCard("untaught", "concat", KIDNEY, 64)), path)
-    return path
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    """Of every result; run.json has times in it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "run.json")
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
 def test_slides_shared_by_two_are_the_same_bytes_as_by_one(weights: Path, tmp_path: Path) -> None:
     """Reports in the order asked; one bad slide does not stop the others; options reach every process."""
     slides = [tmp_path / name for name in ("a.tiff", "bad.tiff", "b 2.tiff")]
@@ -63,7 +42,7 @@ def test_slides_shared_by_two_are_the_same_bytes_as_by_one(weights: Path, tmp_pa
         for device in ("cpu", "two")
     )
     assert one.returncode == two.returncode == 1
-    assert hashes(tmp_path / "cpu") == hashes(tmp_path / "two") != {}
+    assert bytes_of(tmp_path / "cpu") == bytes_of(tmp_path / "two") != {}
     ours, theirs = (json.loads(run.stdout) for run in (two, one))
     assert [report["slide"] for report in ours["slides"]] == [str(slide) for slide in slides]
     assert ours["failed"] == 1
@@ -72,6 +51,21 @@ def test_slides_shared_by_two_are_the_same_bytes_as_by_one(weights: Path, tmp_pa
     assert "the process for" not in two.stderr
     again = subprocess.run(command(*how, "-o", tmp_path / "two", "--device", "two"), capture_output=True, text=True)
     assert [report.get("already_done") for report in json.loads(again.stdout)["slides"]] == [True, None, True]
+
+
+def test_a_call_that_is_wrong_ends_as_by_one(weights: Path, tmp_path: Path) -> None:
+    """Here one that only a slide can tell: its region lies nowhere on it."""
+    slides = [tmp_path / name for name in ("a.tiff", "b.tiff")]
+    for slide in slides:
+        write_slide(slide, blobs(300, 300), 0.5)
+    region = tmp_path / "far.geojson"
+    region.write_text('{"type": "Polygon", "coordinates": [[[9000, 0], [9900, 0], [9900, 900], [9000, 0]]]}')
+    how = (*slides, "--weights", weights, "--roi", region, "-o", tmp_path)
+    one, two = (
+        subprocess.run(command(*how, "--device", device), capture_output=True, text=True) for device in ("cpu", "two")
+    )
+    assert one.returncode == two.returncode
+    assert set(one.stderr.splitlines()) <= set(two.stderr.splitlines())
 
 
 def test_stopped_all_stop_and_the_same_command_goes_on(weights: Path, tmp_path: Path) -> None:
