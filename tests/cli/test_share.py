@@ -54,18 +54,19 @@ def test_slides_shared_by_two_are_the_same_bytes_as_by_one(weights: Path, tmp_pa
 
 
 def test_a_call_that_is_wrong_ends_as_by_one(weights: Path, tmp_path: Path) -> None:
-    """Here one that only a slide can tell: its region lies nowhere on it."""
+    """Here in a way that is found out when the first slide is planned."""
     slides = [tmp_path / name for name in ("a.tiff", "b.tiff")]
     for slide in slides:
         write_slide(slide, blobs(300, 300), 0.5)
-    region = tmp_path / "far.geojson"
-    region.write_text('{"type": "Polygon", "coordinates": [[[9000, 0], [9900, 0], [9900, 900], [9000, 0]]]}')
-    how = (*slides, "--weights", weights, "--roi", region, "-o", tmp_path)
+    foreground = tmp_path / "foreground.png"
+    foreground.write_text("no picture")
+    how = (*slides, "--weights", weights, "--foreground", foreground, "-o", tmp_path)
     one, two = (
         subprocess.run(command(*how, "--device", device), capture_output=True, text=True) for device in ("cpu", "two")
     )
-    assert one.returncode == two.returncode
-    assert set(one.stderr.splitlines()) <= set(two.stderr.splitlines())
+    assert one.returncode == two.returncode == 2
+    assert "is no picture that can be read" in one.stderr
+    assert set(one.stderr.splitlines()) == set(two.stderr.splitlines())
 
 
 def test_stopped_all_stop_and_the_same_command_goes_on(weights: Path, tmp_path: Path) -> None:
