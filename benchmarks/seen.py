@@ -1,8 +1,8 @@
-"""Fields of a slide where much was found, to be agreed to or refused by eye: how `kidney_HE2_seen_labels.geojson` came about.
+"""Fields of a slide where much was found, to be agreed to or refused by eye: much like this `kidney_HE2_seen_labels.geojson` came about.
 
     python benchmarks/seen.py RUN SLIDE OUT [FIELDS]
 
-RUN is a folder that `omniwsi segment SLIDE` wrote. OUT gets a picture a field, 24 unless asked otherwise, with the outlines in
+RUN is a folder that `omniwsi segment SLIDE` wrote. OUT gets a picture a field, at most 24 unless asked otherwise, with the outlines in
 their tissues' colours and level-0 pixels of the field along its sides, and `fields.json` with where each lies. Those with most of
 a tissue come first, tissue after tissue, none over another. What is learnt from them goes into the GeoJSON by hand: where a
 tissue is (`present`), and where it is not (`absent`); what is not clear is left out.
@@ -60,10 +60,9 @@ def chosen(outlines: Outlines, size: tuple[int, int], count: int) -> list[Box]:
         areas = np.bincount(i, within, len(fields))
         ranked.append([k for k in np.argsort(-areas, kind="stable").tolist() if areas[k]])
     taken: list[Box] = []
-    turns = cycle(iter(order) for order in ranked) if ranked else iter(())
-    for turn in islice(turns, count * len(ranked)):
-        free = (fields[k] for k in turn if not any(fields[k].touches(other) for other in taken))
-        taken += list(islice(free, 1 if len(taken) < count else 0))
+    for order in islice(cycle(ranked), count):
+        free = (fields[k] for k in order if not any(fields[k].touches(other) for other in taken))
+        taken += islice(free, 1)
     return taken
 
 
