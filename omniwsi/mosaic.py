@@ -61,6 +61,7 @@ class Mosaic:
 
     def __init__(self, folder: Path, grid: Grid, tissue_count: int, clip: Clip | None = None) -> None:
         self.grid = grid
+        self._folder, self._tissue_count = folder, tissue_count
         self._record = folder / "rows_done.json"
         self._clip = clip
         ramp = blending_ramp(grid.tile_px, grid.overlap_px)
@@ -166,6 +167,10 @@ class Mosaic:
         probs_THW = np.zeros((len(found_THW), *g_box.shape), np.uint8)
         probs_THW[:, *inside.seen_from(g_box.x0, g_box.y0).slices] = found_THW
         return probs_THW
+
+    def __reduce__(self) -> tuple[type[Mosaic], tuple[Path, Grid, int]]:
+        """A finished one may be read by other processes, each of which opens it again."""
+        return Mosaic, (self._folder, self.grid, self._tissue_count)
 
     def __enter__(self) -> Mosaic:
         return self

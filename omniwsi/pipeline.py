@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 import omniwsi
-from omniwsi.contours import TraceOptions, trace
+from omniwsi.contours import TraceOptions
 from omniwsi.errors import TooCoarse, UsageError
 from omniwsi.geojson import GeoJSONWriter, Region, read_region
 from omniwsi.geometry import Box, Frame
@@ -48,6 +47,7 @@ from omniwsi.slide import (
 )
 from omniwsi.tables import TableWriter
 from omniwsi.tissues import COARSEST, ENLARGED, Sweep, Tissue, select, sweeps, with_min_areas, with_min_confidences
+from omniwsi.tracing import Traced, Tracers, Tracing
 
 logger = logging.getLogger(__name__)
 _TELL_EVERY_S = 0.5
@@ -86,7 +86,8 @@ class SegmentOptions:
     batch_size: int = 16
     """Tiles read and handed to the network together."""
     workers: int | None = None
-    """Threads that read slides and write pyramids; otherwise one a core, but from 2 to 8."""
+    """Threads that read slides and write pyramids; otherwise one a core, but from 2 to 8. From 4 on half as many processes trace
+    the contours of finished sweeps beside."""
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
@@ -99,6 +100,11 @@ class SegmentOptions:
     @property
     def threads(self) -> int:
         return self.workers or max(2, min(8, _cores()))
+
+    @property
+    def tracers(self) -> int:
+        """Two cores gain nothing by processes, and lose the time that those take to start."""
+        return self.threads // 2 if self.threads >= 4 else 0
 
 
 def _cores() -> int:
@@ -184,8 +190,8 @@ class SegmentResult:
     already_done: bool = False
     """The folder held these results before; nothing was computed."""
     stages: dict[str, float] = field(default_factory=dict)
-    """Seconds spent in each: read (waited for), network, mosaic, contours, and beside these the pyramid; of all processes
-    that worked on it."""
+    """Seconds spent in each: read (waited for), network, mosaic, contours (once all sweeps are done), and beside these the pyramid;
+    of all runs that worked on it."""
 
     @property
     def pyramid(self) -> Path:
@@ -243,9 +249,15 @@ def segment_slide(
         if run.already_done:
             return _result(run, plan, 0.0)
         _describe(run, slide.info, plan)
-        mosaics = [_walk(run, slide, sweep, plan, predictor, options, tell) for sweep in plan.sweeps]
+        mosaics: list[Mosaic] = []
+        traced: list[Traced] = []
         clock = _Clock()
-        _write_results(run, slide, mosaics, plan, options, tell, clock)
+        with Tracers(options.tracers) as tracers:
+            for sweep in plan.sweeps:
+                mosaics.append(_walk(run, slide, sweep, plan, predictor, options, tell))
+                tracings = _tracings(slide.info, mosaics[-1], sweep, plan, options)
+                traced += [tracers.begin(one, run.making(f"{one.tissue.name}.contours")) for one in tracings]
+            _write_results(run, slide, mosaics, traced, plan, options, tell, clock)
         run.manifest["stages"] = _stages(run.manifest["sweeps"], clock)
         run.manifest["seconds"] = round(time.perf_counter() - began, 1)
         run.finish()
@@ -452,8 +464,31 @@ class _Clock:
 # --- The results --------------------------------------------------------------------------------------------------------
 
 
+def _tracings(
+    info: SlideInfo, mosaic: Mosaic, sweep: SweepPlan, plan: Plan, options: SegmentOptions
+) -> Iterator[Tracing]:
+    """What there is to trace of a finished sweep."""
+    for channel, tissue in enumerate(sweep.sweep.tissues):
+        how = TraceOptions(
+            options.threshold,
+            tissue.min_area_um2,
+            info.mpp,
+            sweep.grid.frame,
+            info.fingerprint,
+            tissue.min_confidence,
+        )
+        yield Tracing(mosaic, sweep.covered, plan.region, tissue, channel, how)
+
+
 def _write_results(
-    run: Run, slide: Slide, mosaics: Sequence[Mosaic], plan: Plan, options: SegmentOptions, tell: Tell, clock: _Clock
+    run: Run,
+    slide: Slide,
+    mosaics: Sequence[Mosaic],
+    traced: Sequence[Traced],
+    plan: Plan,
+    options: SegmentOptions,
+    tell: Tell,
+    clock: _Clock,
 ) -> None:
     """The pyramid by threads of its own while contours are traced: whatever goes wrong with one ends the other, too."""
     written = Progress("pyramid", 0, 1)
@@ -478,7 +513,7 @@ def _write_results(
         pyramid = beside.submit(make_pyramid)
         try:
             with clock("contours"):
-                _write_contours(run, slide, mosaics, plan, options, tell_unless_lost)
+                _write_contours(run, slide, traced, plan, tell_unless_lost)
             while not pyramid.done():
                 tell(written)
                 wait([pyramid], timeout=_TELL_EVERY_S)
@@ -497,9 +532,7 @@ def _write_pyramid(run: Run, mosaics: Sequence[Mosaic], plan: Plan, threads: int
     write_pyramid(path, plan.pyramid, layers, lambda done, total: tell(Progress("pyramid", done, total)), threads)
 
 
-def _write_contours(
-    run: Run, slide: Slide, mosaics: Sequence[Mosaic], plan: Plan, options: SegmentOptions, tell: Tell
-) -> None:
+def _write_contours(run: Run, slide: Slide, traced: Sequence[Traced], plan: Plan, tell: Tell) -> None:
     """GeoJSON, table and picture in one pass over the objects, none of which is kept."""
     thumbnail_HWC, frame = slide.thumbnail(OVERVIEW_PX)
     overview = Overview(thumbnail_HWC, frame, frame.step_x * slide.info.mpp[0])
@@ -508,7 +541,7 @@ def _write_contours(
         GeoJSONWriter(run.making(CONTOURS)) as geojson,
         TableWriter(run.making(TABLE), slide.info.mpp) as table,
     ):
-        for contour in _traced(slide.info, mosaics, plan, options, tell):
+        for contour in _contours(traced, tell):
             geojson.add(contour)
             table.add(contour)
             overview.add(contour)
@@ -526,49 +559,22 @@ def _write_contours(
     overview.save(run.making(OVERVIEW), legend, slide.info.name)
 
 
-def _traced(
-    info: SlideInfo, mosaics: Sequence[Mosaic], plan: Plan, options: SegmentOptions, tell: Tell
-) -> Iterator[Contour]:
-    """The contours of all tissues, sweep after sweep; telling of the megapixels that were read for them."""
-    total = sum(math.prod(sweep.grid.size) * len(sweep.sweep.tissues) for sweep in plan.sweeps)
+def _contours(traced: Sequence[Traced], tell: Tell) -> Iterator[Contour]:
+    """Of all tissues, one after the other; telling of the megapixels that were read for them."""
+    total = sum(one.tracing.pixels for one in traced)
     before = 0
-    for mosaic, sweep in zip(mosaics, plan.sweeps, strict=True):
-        analysed = _analysed(sweep, plan.region)
-        for channel, tissue in enumerate(sweep.sweep.tissues):
-            read = partial(_read_and_tell, mosaic, sweep, channel, before, total, tell)
-            trace_options = TraceOptions(
-                options.threshold,
-                tissue.min_area_um2,
-                info.mpp,
-                sweep.grid.frame,
-                info.fingerprint,
-                tissue.min_confidence,
-            )
-            yield from trace(read, sweep.grid.size, tissue, trace_options, analysed)
-            before += math.prod(sweep.grid.size)
+    for one in traced:
+
+        def tell_pixels(done: int, before: int = before, name: str = one.tracing.tissue.name) -> None:
+            tell(Progress("contours", (before + done) // 10**6, total // 10**6, f"Mpx, {name}"))
+
+        yield from one.contours(tell_pixels)
+        before += one.tracing.pixels
 
 
-def _read_and_tell(
-    mosaic: Mosaic, plan: SweepPlan, channel: int, before: int, total: int, tell: Tell, g_box: Box
-) -> np.ndarray | None:
-    """Windows come from top to bottom: where one begins says how far tracing is."""
-    width, height = mosaic.grid.size
-    done = before + width * min(max(g_box.y0, 0), height)
-    tell(Progress("contours", done // 10**6, total // 10**6, f"Mpx, {plan.sweep.tissues[channel].name}"))
-    found_1HW = _read(mosaic, plan, g_box, slice(channel, channel + 1))
-    return None if found_1HW is None else found_1HW[0]
-
-
-def _read(mosaic: Mosaic, plan: SweepPlan, g_box: Box, channels: slice = slice(None)) -> np.ndarray | None:
+def _read(mosaic: Mosaic, plan: SweepPlan, g_box: Box) -> np.ndarray | None:
     """What a sweep found, or None where none of its tiles fell: glass is not read."""
-    return mosaic.read(g_box, channels) if plan.covered.touches(g_box) else None
-
-
-def _analysed(plan: SweepPlan, region: Region | None) -> Callable[[Box], np.ndarray]:
-    """Where a sweep has looked, and was wanted to."""
-    if region is None:
-        return plan.covered
-    return lambda g_box: plan.covered(g_box) & region.mask(g_box, plan.grid.frame)
+    return mosaic.read(g_box) if plan.covered.touches(g_box) else None
 
 
 @dataclass(slots=True)

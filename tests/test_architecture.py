@@ -18,7 +18,7 @@ FLOORS = (
     ("tissues", "grid", "metrics", "resampling"),
     ("objects",),
     ("slide", "model", "mosaic", "pyramid", "contours", "geojson", "matching", "tables", "picture", "synthetic"),
-    ("run",),
+    ("run", "tracing"),
     ("pipeline", "train"),
     ("demo",),
     ("cli",),

@@ -18,7 +18,7 @@ import shapely
 import zarr
 from PIL import Image
 
-from omniwsi import pipeline
+from omniwsi import pipeline, tracing
 from omniwsi.errors import RunExists, TooCoarse, UnknownTissue, UsageError
 from omniwsi.geometry import Frame
 from omniwsi.grid import Tile
@@ -311,7 +311,7 @@ def test_contours_that_fail_end_the_pyramid(slide: ArraySlide, tmp_path: Path, m
         raise ValueError("no outline")
 
     monkeypatch.setattr(pipeline, "write_pyramid", endless)
-    monkeypatch.setattr(pipeline, "trace", fail)
+    monkeypatch.setattr(tracing, "trace", fail)
     with pytest.raises(ValueError, match="no outline"):
         segment_slide(slide, tmp_path, ColorModel(), "sha", SegmentOptions(tissues=TWO))
     assert len(ended_by) == 1

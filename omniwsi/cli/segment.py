@@ -77,7 +77,11 @@ def segment(
         int, typer.Option(help="Tiles at a time; for several GPUs 8 each, or more.", rich_help_panel=_MACHINE)
     ] = 16,
     workers: Annotated[
-        int | None, typer.Option(help="Threads that read and write; else one a core.", rich_help_panel=_MACHINE)
+        int | None,
+        typer.Option(
+            help="Threads that read and write; else one a core. From 4 on processes trace contours beside.",
+            rich_help_panel=_MACHINE,
+        ),
     ] = None,
     overlap: Annotated[
         int | None, typer.Option(help="Of tiles, in pixels; else a quarter.", rich_help_panel=_MACHINE)
