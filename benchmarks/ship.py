@@ -18,6 +18,7 @@ from typing import Any
 
 from omniwsi.model.checkpoint import load_model, save_model, sha256_of, weights_folder
 from omniwsi.model.network import Network
+from omniwsi.tissues import KIDNEY
 
 LICENCES = {
     "kidney_ki": "none stated: test patches of the published Omni-Seg (NEPTUNE study)",
@@ -56,7 +57,11 @@ def main(trained: Path, evaluation: Path) -> None:
 
 def ship(model: Network) -> None:
     target = weights_folder() / f"{model.card.name}.safetensors"
-    tissues = tuple(replace(tissue, min_confidence=LEAST_SURE.get(tissue.name, 0.0)) for tissue in model.card.tissues)
+    holes = {tissue.name: tissue.min_hole_um2 for tissue in KIDNEY}
+    tissues = tuple(
+        replace(tissue, min_confidence=LEAST_SURE.get(tissue.name, 0.0), min_hole_um2=holes[tissue.name])
+        for tissue in model.card.tissues
+    )
     model.card = replace(model.card, tissues=tissues)
     save_model(model, target, half=True)
     (target.parent / "SHA256SUMS").write_text(f"{sha256_of(target)}  {target.name}\n")

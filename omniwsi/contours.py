@@ -60,6 +60,8 @@ class TraceOptions:
     """goes into the objects' ids: the slide's fingerprint"""
     min_confidence: float = 0.0
     """mean probability below which an object is left out"""
+    min_hole_um2: float = 0.0
+    """smaller holes are filled, as are those smaller than `min_area_um2`"""
 
 
 def trace(
@@ -75,8 +77,9 @@ def trace(
     By bands of windows: those that end in a band come in the order of their first pixels.
     """
     um2_per_g_px = options.frame.step_x * options.frame.step_y * options.l0_mpp[0] * options.l0_mpp[1]
-    min_area_px = options.min_area_um2 / um2_per_g_px
-    for band in _bands(read, size, cut_value(options.threshold), analysed, min_area_px, window_px):
+    min_hole_um2 = max(options.min_area_um2, options.min_hole_um2)
+    chains = _Chains(options.min_area_um2 / um2_per_g_px, min_hole_um2 / um2_per_g_px)
+    for band in _bands(read, size, cut_value(options.threshold), analysed, chains, window_px):
         # Window by window: outlines as they were found, and GEOS's copies of them, take several times what is left at the end.
         done = [item for found in band for item in _contours(found, tissue, options)]
         yield from (contour for _, contour in sorted(done, key=itemgetter(0)))
@@ -129,15 +132,14 @@ class _Object:
 
 
 def _bands(
-    read: Read, size: tuple[int, int], cut: int, analysed: Analysed, min_area_px: float, window_px: int
+    read: Read, size: tuple[int, int], cut: int, analysed: Analysed, chains: _Chains, window_px: int
 ) -> Iterator[Iterator[list[_Object]]]:
     """A band of windows at a time, to be used up in turn: objects as they are completed, window by window.
 
-    Rings around less than `min_area_px` are left out: what has no exterior left is too small, too.
+    Rings that `chains` does not keep are left out: what has no exterior left is too small, too.
     """
     width, height = size
     components = _Components(width)
-    chains = _Chains(min_area_px)
 
     def band(y0: int) -> Iterator[list[_Object]]:
         for x0 in range(0, width, window_px):
@@ -426,8 +428,9 @@ class _Chain:
 class _Chains:
     """Pieces of outline strung together by the names of their ends."""
 
-    def __init__(self, min_area_px: float) -> None:
-        self._min_area_px = min_area_px
+    def __init__(self, min_area_px: float, min_hole_px: float) -> None:
+        """Rings around less are left out: exteriors, and holes, which so are filled."""
+        self._min_area_px, self._min_hole_px = min_area_px, min_hole_px
         self.open: dict[int, _Chain] = {}
         """by start"""
         self._by_end: dict[int, _Chain] = {}
@@ -453,7 +456,7 @@ class _Chains:
         start, end = start[sequence], end[sequence]
         points_N2, ids = crossings.g_points_N2[order[sequence]], crossings.id[order[sequence]]
         areas = _signed_areas(points_N2, heads)  # of open chains it means nothing
-        worth = ~is_closed | (np.abs(areas) >= self._min_area_px)
+        worth = ~is_closed | (areas >= self._min_area_px) | (areas <= -self._min_hole_px)
         for head, length, closed, area in zip(
             *(of[worth].tolist() for of in (heads, lengths, is_closed, areas)), strict=True
         ):
@@ -465,7 +468,7 @@ class _Chains:
                 self._append(_Chain(name, int(end[head + length - 1]), id_, [own_N2], [start[own].copy()]))
 
     def _close(self, id_: int, name: int, area: float, g_points_N2: np.ndarray) -> None:
-        if len(g_points_N2) >= 3 and abs(area) >= self._min_area_px:
+        if len(g_points_N2) >= 3 and (area >= self._min_area_px or area <= -self._min_hole_px):
             self._closed.append((id_, _Ring(name, area, g_points_N2)))
 
     def _append(self, chain: _Chain) -> None:

@@ -46,7 +46,17 @@ from omniwsi.slide import (
     stretched,
 )
 from omniwsi.tables import TableWriter
-from omniwsi.tissues import COARSEST, ENLARGED, Sweep, Tissue, select, sweeps, with_min_areas, with_min_confidences
+from omniwsi.tissues import (
+    COARSEST,
+    ENLARGED,
+    Sweep,
+    Tissue,
+    select,
+    sweeps,
+    with_min_areas,
+    with_min_confidences,
+    with_min_holes,
+)
 from omniwsi.tracing import Traced, Tracers, Tracing
 
 logger = logging.getLogger(__name__)
@@ -64,9 +74,11 @@ class SegmentOptions:
     threshold: float = 0.5
     """A pixel is foreground from this probability on."""
     min_area: str = ""
-    """Smallest object and hole in square micrometres: `50`, or `ptc=5,tuft=500`; otherwise each tissue's own."""
+    """Smallest object in square micrometres: `50`, or `ptc=5,tuft=500`; otherwise each tissue's own."""
     min_confidence: str = ""
     """Least mean probability of an object: `0.6`, or `capsule=0.7`; otherwise each tissue's own. The pyramid keeps them all."""
+    min_hole: str = ""
+    """Smallest hole in square micrometres: `50`, or `vessel=0`; otherwise each tissue's own. Below `min_area` there are none."""
     foreground: str = "auto"
     """`auto`, `none` (look everywhere), or a PNG or GeoJSON file of where to look."""
     roi: Path | None = None
@@ -285,7 +297,7 @@ def require_sensible(card: ModelCard, options: SegmentOptions) -> None:
 def _chosen(known: Sequence[Tissue], options: SegmentOptions) -> tuple[Tissue, ...]:
     """The tissues asked for, and which of their objects count. Raises UsageError, UnknownTissue."""
     tissues = with_min_areas(select(known, options.tissues), options.min_area)
-    return with_min_confidences(tissues, options.min_confidence)
+    return with_min_holes(with_min_confidences(tissues, options.min_confidence), options.min_hole)
 
 
 # --- The plan -----------------------------------------------------------------------------------------------------------
@@ -476,6 +488,7 @@ def _tracings(
             sweep.grid.frame,
             info.fingerprint,
             tissue.min_confidence,
+            tissue.min_hole_um2,
         )
         yield Tracing(mosaic, sweep.covered, plan.region, tissue, channel, how)
 
@@ -634,6 +647,7 @@ def _identity(info: SlideInfo, predictor: Predicts, weights_sha256: str, options
             # Named only where asked for: results from before there were these are still what they were.
             **({"flips": True} if options.flips else {}),
             **({"min_confidence": options.min_confidence} if options.min_confidence else {}),
+            **({"min_hole": options.min_hole} if options.min_hole else {}),
         },
     }
 

@@ -20,6 +20,7 @@ from omniwsi.contours import (
     TraceOptions,
     _are_valid,
     _bands,
+    _Chains,
     _id,
     _simpler,
     _simplified,
@@ -211,8 +212,9 @@ def test_valid_after_qupath_has_rounded() -> None:
 def test_rings_that_cross_when_simplified_are_kept_apart() -> None:
     """One object with many holes and narrow bridges between them: neither crossed nor, for a few crossings, left whole."""
     probs = smooth(400, 400, size=1)
+    chains = _Chains(0.0, 0.0)
     bands = _bands(
-        lambda g_box: probs[g_box.slices], (400, 400), 110, lambda g_box: np.ones(g_box.shape, bool), 0.0, 400
+        lambda g_box: probs[g_box.slices], (400, 400), 110, lambda g_box: np.ones(g_box.shape, bool), chains, 400
     )
     item = max((item for band in bands for found in band for item in found), key=lambda item: item.area_px)
     rings = [ring.g_points_N2 for ring in sorted(item.rings, key=lambda ring: ring.area, reverse=True)]
@@ -259,6 +261,26 @@ def test_objects_and_holes_that_are_too_small_are_left_out(exact: None, window_p
     assert sorted(ours) == sorted(rings for rings in every if rings)
     assert 10 < len(ours) < 0.8 * len(every)
     assert any(len(rings) > 1 for rings in ours)
+
+
+@pytest.mark.parametrize("window_px", [2048, 37])
+def test_holes_are_filled_and_objects_are_not_left_out(exact: None, window_px: int) -> None:
+    """However small the objects; what is measured is measured of what is drawn."""
+    probs, least = smooth(300, 300, size=4), 60.0
+    every = contours_of(probs)
+    found = contours_of(probs, window_px, replace(PLAIN, min_hole_um2=least))
+    assert len(found) == len(every)
+    filled = 0
+    by_exterior = {contour.polygons[0][0].tobytes(): contour for contour in every}
+    for contour in found:
+        exterior, *holes = contour.polygons[0]
+        before = by_exterior[exterior.tobytes()]
+        kept = [hole for hole in before.polygons[0][1:] if shapely.Polygon(hole).area >= least]
+        filled += len(before.polygons[0]) - 1 - len(kept)
+        assert sorted(hole.tobytes() for hole in holes) == sorted(hole.tobytes() for hole in kept)
+        assert contour.area_um2 == pytest.approx(shapely.Polygon(exterior, kept).area)
+        assert contour.mean_probability == before.mean_probability
+    assert filled > 3
 
 
 @pytest.mark.parametrize("window_px", [2048, 37])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -380,6 +381,22 @@ def test_threshold_and_smallest_area(slide: ArraySlide, done: SegmentResult, tmp
     large = run(slide, tmp_path / "b", min_area="vessel=20000")
     assert large.found[1].objects < done.found[1].objects
     assert large.found[0].objects == done.found[0].objects
+
+
+def test_an_artery_holds_its_lumen(tmp_path: Path) -> None:
+    """Whatever the lumen's size, unless its hole is asked for; other tissues keep their holes."""
+    pixels = np.full((600, 600, 3), 245, np.uint8)
+    y, x = np.indices((600, 600)) - 300
+    pixels[(np.hypot(x, y) < 200) & (np.hypot(x, y) > 100)] = 20
+    slide = ArraySlide(pixels, 1.0)
+
+    def areas(folder: str, **how: object) -> list[float]:
+        found = run(slide, tmp_path / folder, tissues="vessel,proximal_tubule", foreground="none", **how).found
+        return [item.area_mm2 * 1e6 for item in found]
+
+    disc, ring = (math.pi * (200**2 - inner**2) for inner in (0, 100))
+    assert areas("a") == pytest.approx([disc, ring], rel=0.02)
+    assert areas("b", min_hole="vessel=0") == pytest.approx([ring, ring], rel=0.02)
 
 
 def test_objects_that_are_not_sure(slide: ArraySlide, done: SegmentResult, tmp_path: Path) -> None:
