@@ -141,7 +141,7 @@ class Lessons:
     @staticmethod
     def _implies(options: TrainOptions) -> bool:
         """Not where the tissues of the kidney are not to be touched."""
-        return options.recipe.implied > 0 and options.add_tissue is None
+        return max(options.recipe.implied, options.recipe.others) > 0 and options.add_tissue is None
 
     def lesson(self, step: int, i: int) -> Lesson:
         """A random crop of a random sample, varied as the recipe says."""

@@ -308,7 +308,7 @@ def test_others_that_are_asked_for_are_taught(data: Path, tmp_path: Path) -> Non
     assert find_recipe("best").others == 0 < find_recipe("best", others=0.3).others
     with pytest.raises(UsageError, match="--others"):
         find_recipe("best", others=-1)
-    for method in ("dynamic", "dynamic-scale", "multi-head"):
+    for method in ("dynamic", "multi-head"):
         ends = []
         for others in (0.0, 0.3, 0.6):
             out = tmp_path / f"{method} {others}"
