@@ -99,7 +99,9 @@ def test_probabilities_are_those_of_the_network(done: SegmentResult, slide: Arra
     assert np.abs(found[covered] - 255 * vessel[covered]).max() <= 1.5
 
 
-def test_contours_surround_what_the_pyramid_shows(done: SegmentResult) -> None:
+def test_contours_surround_what_the_pyramid_shows(slide: ArraySlide, tmp_path: Path) -> None:
+    """All of it: holes are not filled."""
+    done = run(slide, tmp_path, min_hole="vessel=0")
     features = json.loads(done.contours.read_text())["features"]
     shapes = [
         shapely.from_geojson(json.dumps(f["geometry"]))

@@ -52,9 +52,6 @@ def train(
             help="balanced over tissues and stains, or natural: each patch as often; else as the recipe has it."
         ),
     ] = None,
-    others: Annotated[
-        float | None, typer.Option(help="Weight of other tissues that a picture's labels tell of, taught beside.")
-    ] = None,
     method: Annotated[
         str, typer.Option(help="dynamic, dynamic-scale, or a rival of the papers; omniwsi compare trains them all.")
     ] = "dynamic",
@@ -95,7 +92,7 @@ def train(
     options = TrainOptions(
         data=tuple(data or ()),
         out=out_folder,
-        recipe=find_recipe(recipe, batch_size, learning_rate, augmentation, sampling, others),
+        recipe=find_recipe(recipe, batch_size, learning_rate, augmentation, sampling),
         steps=steps,
         form=METHODS[method],
         head=_head(head_depth, head_width, condition),

@@ -31,8 +31,5 @@ class Network(nn.Module):
         """logits_BT2HW; logit 1 above logit 0 is foreground."""
 
     @abstractmethod
-    def forward(self, x_BCHW: Tensor, tissue: Tensor, scale: Tensor | None = None) -> Tensor:
-        """logits_B2HW: image b for tissue index `tissue[b]` (and scale code `scale[b]` where the form asks for it).
-
-        Of several tissues an image, tissue_BT and scale_BT, logits_BT2HW.
-        """
+    def forward(self, x_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor | None = None) -> Tensor:
+        """logits_B2HW: image b for tissue index `tissue_B[b]` (and scale code `scale_B[b]` where the form asks for it)."""

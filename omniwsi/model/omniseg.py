@@ -46,15 +46,13 @@ class OmniSeg(Network):
         heads_BTK = self._write_heads(features.code_BF, tissue_T.expand(B, -1), scale_T.expand(B, -1))
         return run_heads(features.map_BDHW, heads_BTK.to(features.map_BDHW.dtype), self.card.head)
 
-    def forward(self, x_BCHW: Tensor, tissue: Tensor, scale: Tensor | None = None) -> Tensor:
-        """logits_B2HW: image b for tissue index `tissue[b]` (and scale code `scale[b]` in the trilinear form); or logits_BT2HW."""
+    def forward(self, x_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor | None = None) -> Tensor:
+        """logits_B2HW: image b for tissue index `tissue_B[b]` (and scale code `scale_B[b]` in the trilinear form)."""
         features = self.encode(x_BCHW)
-        if scale is None:
-            scale = torch.zeros_like(tissue)
-        tissue_BT, scale_BT = (index.reshape(len(index), -1) for index in (tissue, scale))
-        heads_BTK = self._write_heads(features.code_BF, tissue_BT, scale_BT)
-        logits_BT2HW = run_heads(features.map_BDHW, heads_BTK.to(features.map_BDHW.dtype), self.card.head)
-        return logits_BT2HW if tissue.ndim == 2 else logits_BT2HW[:, 0]
+        if scale_B is None:
+            scale_B = torch.zeros_like(tissue_B)
+        heads_B1K = self._write_heads(features.code_BF, tissue_B[:, None], scale_B[:, None])
+        return run_heads(features.map_BDHW, heads_B1K.to(features.map_BDHW.dtype), self.card.head)[:, 0]
 
     def _write_heads(self, code_BF: Tensor, tissue_BT: Tensor, scale_BT: Tensor) -> Tensor:
         """The controller: 162 numbers for each tile and tissue, heads_BTK.

@@ -50,11 +50,8 @@ class _Rival(Network):
         asked = [torch.full((count,), tissue.index, device=device) for tissue in tissues]
         return torch.stack([self._logits(features, tissue_B) for tissue_B in asked], 1)
 
-    def forward(self, x_BCHW: Tensor, tissue: Tensor, scale: Tensor | None = None) -> Tensor:
-        features = self.encode(x_BCHW)
-        if tissue.ndim == 1:
-            return self._logits(features, tissue)
-        return torch.stack([self._logits(features, tissue_B) for tissue_B in tissue.T], 1)
+    def forward(self, x_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor | None = None) -> Tensor:
+        return self._logits(self.encode(x_BCHW), tissue_B)
 
     def planes(self, tissue_B: Tensor, like_BDHW: Tensor) -> Tensor:
         """The one-hot code of each tile's tissue, in every pixel: [B, all tissues, H, W]."""

@@ -44,8 +44,6 @@ class Crop:
     pixels_CSS: Tensor
     mask_SS: Tensor
     known_SS: Tensor
-    others: tuple[tuple[Tensor, Tensor], ...] = ()
-    """mask_SS and known_SS of each other tissue that the sample tells of"""
 
 
 def cut(sample: Sample, side_px: int, how: Augmentation | None, generator: Generator, on_tissue: float = 0) -> Crop:
@@ -64,13 +62,9 @@ def cut(sample: Sample, side_px: int, how: Augmentation | None, generator: Gener
     pixels = functional.grid_sample(
         pixels_CHW[None], unit[None], "bilinear", padding_mode="reflection", align_corners=False
     )
-    others = [plane_HW for label in sample.others for plane_HW in (label.mask_HW, label.known_HW)]
-    planes_PHW = torch.stack(
-        [mask_HW, *(torch.from_numpy(plane.copy()).float() for plane in (sample.known_HW, *others))]
-    )
-    planes = functional.grid_sample(planes_PHW[None], unit[None], "nearest", "border", align_corners=False)[0]
-    masks, known = planes[0::2], planes[1::2] * inside_SS
-    crop = Crop(pixels[0], masks[0], known[0], tuple(zip(masks[1:], known[1:], strict=True)))
+    planes_2HW = torch.stack([mask_HW, torch.from_numpy(sample.known_HW.copy()).float()])
+    planes = functional.grid_sample(planes_2HW[None], unit[None], "nearest", "border", align_corners=False)
+    crop = Crop(pixels[0], planes[0, 0], planes[0, 1] * inside_SS)
     return _with_glass(crop, generator) if how is not None and _uniform(generator) < how.glass else crop
 
 
@@ -83,14 +77,10 @@ def _with_glass(crop: Crop, generator: Generator) -> Crop:
     is_glass_SS = depth_SS > at
     color_C = 0.88 + 0.11 * _uniform(generator) + 0.02 * (torch.rand(3, generator=generator) - 0.5)
     glass = color_C[:, None, None] + 0.008 * torch.randn(crop.pixels_CSS.shape, generator=generator)
-
-    def labelled(mask_SS: Tensor, known_SS: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.where(is_glass_SS, 0.0, mask_SS), torch.where(is_glass_SS, 1.0, known_SS)
-
     return Crop(
         torch.where(is_glass_SS, glass.clamp(0, 1), crop.pixels_CSS),
-        *labelled(crop.mask_SS, crop.known_SS),
-        tuple(labelled(*planes) for planes in crop.others),
+        torch.where(is_glass_SS, 0.0, crop.mask_SS),
+        torch.where(is_glass_SS, 1.0, crop.known_SS),
     )
 
 

@@ -56,15 +56,6 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """What is known of one more tissue of a sample, in its pixels."""
-
-    tissue: Tissue
-    mask_HW: np.ndarray
-    known_HW: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
 class Sample:
     """A patch in memory, at the mpp its tissue is learnt at."""
 
@@ -79,8 +70,6 @@ class Sample:
     stain: str
     image: str = ""
     """Where it came from, for people."""
-    others: tuple[Label, ...] = ()
-    """of the same mpp"""
 
 
 def read_tissue(path: Path) -> Tissue:
@@ -262,23 +251,6 @@ def implied(stored: Sample, mpp: float, tissues: Sequence[Tissue]) -> Iterator[S
         tissue, known_HW = by_name.get(name), known_HW & stored.known_HW
         if tissue is not None and mpp <= _ENLARGED_TO_IMPLY * tissue.mpp and known_HW.any():
             yield at_mpp(replace(stored, mask_HW=mask_HW, known_HW=known_HW, tissue=tissue), mpp)
-
-
-def knowing_others(samples: Sequence[Sample], said: Sequence[Sample] = ()) -> Iterator[Sample]:
-    """Samples of one picture, each with what the rest of them, and what else is `said` of it, tell of other tissues at its mpp."""
-    for sample in samples:
-        telling: dict[str, list[Sample]] = {}
-        for other in (*samples, *said):
-            if other.tissue.name != sample.tissue.name and other.tissue.mpp == sample.tissue.mpp:
-                telling.setdefault(other.tissue.name, []).append(other)
-        yield replace(sample, others=tuple(_told(others) for others in telling.values()))
-
-
-def _told(samples: Sequence[Sample]) -> Label:
-    """By all of them, of their one tissue."""
-    masks = [sample.mask_HW & sample.known_HW for sample in samples]
-    known = [sample.known_HW for sample in samples]
-    return Label(samples[0].tissue, np.logical_or.reduce(masks), np.logical_or.reduce(known))
 
 
 def _says(name: str, mask_HW: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

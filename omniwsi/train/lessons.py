@@ -3,7 +3,7 @@
 So a training goes on bit for bit after a stop, several processes share a batch without a word, and on a GPU the next
 lessons are made while this one is learnt.
 
-Axes: B image, T tissue, C colour, H rows, W columns.
+Axes: B image, C colour, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
-from operator import attrgetter
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +25,7 @@ from omniwsi.model.omniseg import scale_code
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.augment import Crop, cut, recolor
-from omniwsi.train.data import Patch, Sample, as_stored, at_mpp, implied, knowing_others
+from omniwsi.train.data import Patch, Sample, as_stored, at_mpp, implied
 from omniwsi.train.options import TrainOptions
 
 _STEPS_AHEAD = 4
@@ -43,18 +41,9 @@ class Lesson:
         """What it was made from, for people."""
         return f"{self.sample.image or self.sample.source} ({self.sample.tissue.name})"
 
-    @property
-    def labels(self) -> Iterator[tuple[Tissue, Tensor, Tensor]]:
-        """(tissue, mask_SS, known_SS): its own, then others."""
-        yield self.sample.tissue, self.crop.mask_SS, self.crop.known_SS
-        for label, planes in zip(self.sample.others, self.crop.others, strict=True):
-            yield label.tissue, *planes
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Of every lesson its own tissue comes first, then the others that it tells of; of those that it lacks nothing is known."""
-
     lessons: tuple[Lesson, ...]
 
     @property
@@ -62,35 +51,25 @@ class Batch:
         return torch.stack([lesson.crop.pixels_CSS for lesson in self.lessons])
 
     @property
-    def mask_BTHW(self) -> Tensor:
-        return torch.stack([torch.stack([mask_SS for _, mask_SS, _ in labels]) for labels in self._labels])
+    def mask_BHW(self) -> Tensor:
+        return torch.stack([lesson.crop.mask_SS for lesson in self.lessons])
 
     @property
-    def known_BTHW(self) -> Tensor:
-        return torch.stack([torch.stack([known_SS for _, _, known_SS in labels]) for labels in self._labels])
+    def known_BHW(self) -> Tensor:
+        return torch.stack([lesson.crop.known_SS for lesson in self.lessons])
 
     @property
-    def tissue_BT(self) -> Tensor:
-        return torch.tensor([[tissue.index for tissue, _, _ in labels] for labels in self._labels])
+    def tissue_B(self) -> Tensor:
+        return torch.tensor([lesson.sample.tissue.index for lesson in self.lessons])
 
     @property
-    def scale_BT(self) -> Tensor:
-        return torch.tensor([[scale_code(tissue.mpp) for tissue, _, _ in labels] for labels in self._labels])
-
-    @property
-    def _labels(self) -> list[list[tuple[Tissue, Tensor, Tensor]]]:
-        """Of every lesson as many."""
-        labels = [list(lesson.labels) for lesson in self.lessons]
-        most = max(map(len, labels))
-        for own in labels:
-            tissue, mask_SS, known_SS = own[0]
-            own += [(tissue, mask_SS, torch.zeros_like(known_SS))] * (most - len(own))
-        return labels
+    def scale_B(self) -> Tensor:
+        return torch.tensor([scale_code(lesson.sample.tissue.mpp) for lesson in self.lessons])
 
     @property
     def informed(self) -> int:
         """Lessons that say anything."""
-        return sum(any(bool(known_SS.any()) for _, _, known_SS in lesson.labels) for lesson in self.lessons)
+        return sum(bool(lesson.crop.known_SS.any()) for lesson in self.lessons)
 
     def parts(self, count: int) -> Iterator[Batch]:
         """As many as `count`, of nearly one size."""
@@ -117,31 +96,23 @@ class Lessons:
         self._drawn = self._draw(tissues, options)
         real: list[Sample] = []
         others: list[Sample] = []
-        for pictured in _by_picture(patches) if options.recipe.others else ([patch] for patch in patches):
-            stored = [(as_stored(patch), patch.mpp) for patch in pictured]
-            said = [one for item in stored for one in implied(*item, tissues)] if self._implies(options) else []
-            own = [at_mpp(*item) for item in stored]
-            if options.recipe.others:
-                own = list(knowing_others(own, said))
-                said = [one for one in said if all(one.tissue.mpp != sample.tissue.mpp for sample in own)]
-            real += own
-            others += said
+        for patch in patches:
+            stored = as_stored(patch)
+            real.append(at_mpp(stored, patch.mpp))
+            if self._implies(options):
+                others += implied(stored, patch.mpp, tissues)
         self._real, self._cells, self._implied = tuple(real), _cells(real), _cells(others)
 
     @staticmethod
     def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[Sample, ...]:
         if not options.drawn_share:
             return ()
-        samples = tuple(drawn_samples(options.drawn_sections, options.seed, tissues))
-        if not options.recipe.others:
-            return samples
-        by_section = groupby(samples, attrgetter("source"))
-        return tuple(sample for _, section in by_section for sample in knowing_others(tuple(section)))
+        return tuple(drawn_samples(options.drawn_sections, options.seed, tissues))
 
     @staticmethod
     def _implies(options: TrainOptions) -> bool:
         """Not where the tissues of the kidney are not to be touched."""
-        return max(options.recipe.implied, options.recipe.others) > 0 and options.add_tissue is None
+        return options.recipe.implied > 0 and options.add_tissue is None
 
     def lesson(self, step: int, i: int) -> Lesson:
         """A random crop of a random sample, varied as the recipe says."""
@@ -155,7 +126,7 @@ class Lessons:
             how = how.gentler
         crop = cut(sample, options.side_px(step), how, generator, options.on_tissue(step))
         pixels_CSS = recolor(crop.pixels_CSS[None], how, generator)[0]
-        return Lesson(replace(crop, pixels_CSS=pixels_CSS), sample)
+        return Lesson(Crop(pixels_CSS, crop.mask_SS, crop.known_SS), sample)
 
     def _pick_sample(self, implied_share: float, generator: Generator) -> Sample:
         options = self._options
@@ -186,14 +157,6 @@ class Lessons:
 
 def _collected(lessons: Sequence[Future[Lesson]]) -> Batch:
     return Batch(tuple(lesson.result() for lesson in lessons))
-
-
-def _by_picture(patches: Sequence[Patch]) -> Iterator[list[Patch]]:
-    """Those of one file together, in the order of the first of each."""
-    pictured: dict[Path, list[Patch]] = {}
-    for patch in patches:
-        pictured.setdefault(patch.image, []).append(patch)
-    yield from pictured.values()
 
 
 def _cells(samples: Sequence[Sample]) -> _Cells:

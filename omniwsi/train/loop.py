@@ -196,17 +196,9 @@ class _State:
         return self.ranks.sum(loss, self.device)
 
     def _loss(self, batch: Batch) -> Tensor:
-        """The mean over lessons: of their own tissues, and beside by the recipe's weight of what they tell of others."""
-        logits_BT2HW = _forward(self.model, batch, self.device, self.precision)
-        mask_BTHW, known_BTHW = batch.mask_BTHW.to(self.device), batch.known_BTHW.to(self.device)
+        logits_B2HW = _forward(self.model, batch, self.device, self.precision)
         loss = LOSSES[self.options.recipe.loss]
-        own, *others = (
-            loss(logits_BT2HW[:, t], mask_BTHW[:, t], known_BTHW[:, t]) * known_BTHW[:, t].flatten(1).any(1).sum()
-            for t in range(mask_BTHW.shape[1])
-        )
-        weight = self.options.recipe.others * self.options.strength(self.step)
-        total: Tensor = (own + weight * sum(others)) / max(1, batch.informed)
-        return total
+        return loss(logits_B2HW, batch.mask_BHW.to(self.device), batch.known_BHW.to(self.device))
 
     def _follow(self) -> None:
         decay = min(self.options.recipe.average, self.step / (self.step + 10))
@@ -301,8 +293,6 @@ def _resume_key(options: TrainOptions) -> str:
         del same[free]
     recipe = options.recipe
     same["recipe"] = recipe.name, recipe.batch_size, options.highest_rate, recipe.augmentation.name, recipe.balanced
-    if recipe.others:
-        same["recipe"] += (recipe.others,)
     return json.dumps(same, default=str, sort_keys=True)
 
 
@@ -330,13 +320,13 @@ def _learning_rate(step: int, options: TrainOptions) -> float:
 
 
 def _forward(model: Network, batch: Batch, device: str, precision: Precision) -> Tensor:
-    """logits_BT2HW in float32. In bfloat16 the trunk's weights are rounded for the pass, their masters stay float32."""
-    tissue_BT, scale_BT = batch.tissue_BT.to(device), batch.scale_BT.to(device)
+    """Logits in float32. In bfloat16 the trunk's weights are rounded for the pass, their masters stay float32."""
+    tissue_B, scale_B = batch.tissue_B.to(device), batch.scale_B.to(device)
     if precision == "float32":
-        logits_BT2HW: Tensor = model(batch.pixels_BCHW.to(device), tissue_BT, scale_BT)
-        return logits_BT2HW
+        logits_B2HW: Tensor = model(batch.pixels_BCHW.to(device), tissue_B, scale_B)
+        return logits_B2HW
     rounded = {
         name: value if name.startswith("controller.") else value.bfloat16() for name, value in model.named_parameters()
     }
     x_BCHW = batch.pixels_BCHW.to(device, torch.bfloat16).contiguous(memory_format=torch.channels_last)
-    return functional_call(model, rounded, (x_BCHW, tissue_BT, scale_BT)).float()
+    return functional_call(model, rounded, (x_BCHW, tissue_B, scale_B)).float()

@@ -78,8 +78,6 @@ class TrainOptions:
             raise UsageError("--condition is for --method dynamic; no other can leave away a code")
         if self.add_tissue and not self.init:
             raise UsageError("--add-tissue needs the weights it is added to, as in --init renal6")
-        if self.add_tissue and self.recipe.others:
-            raise UsageError("--others would teach the known tissues; leave it away with --add-tissue")
         if self.add_tissue and self.drawn_share:
             raise UsageError("--drawn knows the six of the kidney only; leave it away with --add-tissue")
         if not 1 <= self.accumulate <= self.recipe.batch_size:

@@ -27,8 +27,6 @@ class Recipe:
     """Draw tissues equally often, and stains within a tissue; otherwise patches equally often."""
     implied: float
     """Share of each batch drawn from what labels imply of other tissues."""
-    others: float
-    """Weight of each other tissue that a picture's labels tell of, taught beside its own by one pass of the trunk; 0 teaches none."""
     on_tissue: float
     """Share of the squares with labelled tissue in their middle at first; ever fewer until the end. Where a tissue is rare, most others
     hold none of it, and first teach a network that it is nowhere (after Isensee et al., Nature Methods 2021: oversampled foreground)."""
@@ -51,7 +49,6 @@ MIDL2022 = Recipe(
     augmentation=PUBLISHED,
     balanced=False,
     implied=0,
-    others=0,
     on_tissue=0,
     average=0,
     fresh_heads=False,
@@ -71,7 +68,6 @@ BEST = Recipe(
     augmentation=STRONG,
     balanced=True,
     implied=0.2,
-    others=0,
     on_tissue=0.6,
     average=0.998,
     fresh_heads=True,
@@ -88,7 +84,6 @@ def find_recipe(
     learning_rate: float | None = None,
     augmentation: str | None = None,
     sampling: str | None = None,
-    others: float | None = None,
 ) -> Recipe:
     """By its name; what is None stays as the recipe has it. Raises UsageError."""
     if name not in RECIPES:
@@ -97,8 +92,6 @@ def find_recipe(
         raise UsageError(f"--augmentation takes {', '.join(AUGMENTATIONS)}, not {augmentation}")
     if sampling is not None and sampling not in SAMPLINGS:
         raise UsageError(f"--sampling takes {' or '.join(SAMPLINGS)}, not {sampling}")
-    if others is not None and others < 0:
-        raise UsageError(f"--others is a weight from 0 on, as in 0.3, not {others:g}")
     recipe = RECIPES[name]
     return replace(
         recipe,
@@ -107,5 +100,4 @@ def find_recipe(
         alone_rate=recipe.alone_rate if learning_rate is None else learning_rate,
         augmentation=recipe.augmentation if augmentation is None else AUGMENTATIONS[augmentation],
         balanced=recipe.balanced if sampling is None else sampling == "balanced",
-        others=recipe.others if others is None else others,
     )

@@ -9,7 +9,7 @@ import torch
 from omniwsi.tissues import KIDNEY
 from omniwsi.train import augment
 from omniwsi.train.augment import NONE, PUBLISHED, STRONG, Augmentation, cut, recolor
-from omniwsi.train.data import Label, Sample
+from omniwsi.train.data import Sample
 
 COLOR_STEPS = [
     augment.restain,
@@ -167,28 +167,6 @@ def test_glass_is_known_to_be_nothing() -> None:
         assert (crop.known_SS[glass] == 1).all()
         assert (crop.mask_SS[~glass & (crop.known_SS > 0)] == 1).all()
     assert seen > 10
-
-
-def test_other_tissues_are_cut_alike() -> None:
-    """Turned, bent and ended by glass with the picture; and what is asked changes nothing of it."""
-    sample = marked()
-    known = np.zeros_like(sample.known_HW)
-    known[:, :60] = True
-    others = (
-        Label(KIDNEY[1], sample.mask_HW, sample.known_HW),
-        Label(KIDNEY[4], ~sample.mask_HW, sample.known_HW & known),
-    )
-    for seed in range(20):
-        alone = cut(sample, 96, STRONG, generator(seed), 0.5)
-        crop = cut(replace(sample, others=others), 96, STRONG, generator(seed), 0.5)
-        assert torch.equal(crop.pixels_CSS, alone.pixels_CSS)
-        assert torch.equal(crop.mask_SS, alone.mask_SS)
-        assert torch.equal(crop.known_SS, alone.known_SS)
-        (same_mask, same_known), (not_mask, part_known) = crop.others
-        assert torch.equal(same_mask, crop.mask_SS)
-        assert torch.equal(same_known, crop.known_SS)
-        assert (part_known <= crop.known_SS).all()
-        assert not (not_mask * part_known * crop.mask_SS).any()
 
 
 def test_without_augmentation_the_centre_as_it_is() -> None:

@@ -17,7 +17,6 @@ from omniwsi.train.data import (
     at_mpp,
     folds_by_source,
     implied,
-    knowing_others,
     load,
     read_fold,
     read_patches,
@@ -290,27 +289,6 @@ def test_what_glomeruli_imply(tmp_path: Path) -> None:
     np.testing.assert_array_equal(inside["capsule"].known_HW, inside["capsule"].mask_HW)
     assert inside["capsule"].mask_HW.sum() == 16 * 16
     assert not inside["vessel"].mask_HW.any()
-
-
-def test_labels_of_one_picture_tell_of_each_other(tmp_path: Path) -> None:
-    """What is said outright and what is implied, together; of tissues at another pixel size nothing."""
-    (patch,) = read_patches(write_square(tmp_path, "1_1_pt"), KIDNEY)
-    proximal = as_stored(patch)
-    mask = np.zeros_like(proximal.mask_HW)
-    mask[30:36, 30:36] = True
-    known = mask.copy()
-    known[28:38, 28:38] = True
-    distal = replace(proximal, tissue=KIDNEY[0], mask_HW=mask, known_HW=known)
-    unit = replace(proximal, tissue=KIDNEY[2])
-    said = list(implied(proximal, 1.0, KIDNEY))
-    first, second, third = knowing_others([proximal, distal, unit], said)
-    assert {label.tissue.name for label in first.others} == {"distal_tubule", "vessel"}
-    (told,) = (label for label in first.others if label.tissue.name == "distal_tubule")
-    np.testing.assert_array_equal(told.mask_HW, mask)
-    np.testing.assert_array_equal(told.known_HW, known | proximal.mask_HW)
-    assert {label.tissue.name for label in second.others} == {"proximal_tubule", "vessel"}
-    assert {label.tissue.name for label in third.others} <= {"tuft"}
-    assert proximal.others == ()
 
 
 def test_known_is_only_what_is_wholly_known() -> None:

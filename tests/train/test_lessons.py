@@ -38,9 +38,8 @@ def same(a: Batch, b: Batch) -> bool:
     return (
         [lesson.name for lesson in a.lessons] == [lesson.name for lesson in b.lessons]
         and torch.equal(a.pixels_BCHW, b.pixels_BCHW)
-        and torch.equal(a.tissue_BT, b.tissue_BT)
-        and torch.equal(a.mask_BTHW, b.mask_BTHW)
-        and torch.equal(a.known_BTHW, b.known_BTHW)
+        and torch.equal(a.mask_BHW, b.mask_BHW)
+        and torch.equal(a.known_BHW, b.known_BHW)
     )
 
 
@@ -98,28 +97,6 @@ def test_parts_are_the_batch(data: Path) -> None:
         assert tuple(lesson for part in parts for lesson in part.lessons) == batch.lessons
         assert sum(part.informed for part in parts) == batch.informed
         assert max(len(part.lessons) for part in parts) <= -(-5 // count)
-
-
-def test_lessons_tell_of_others(data: Path) -> None:
-    """A tubule is no vessel and no other tubule: taught beside, and only at another pixel size by lessons of its own."""
-    recipe = replace(BEST, batch_size=30, implied=0.5, others=0.3)
-    made = lessons(data, recipe=recipe, steps=1, init="renal6", drawn_share=0.3, drawn_sections=1)
-    (batch,) = made.batches(0)
-    assert batch.tissue_BT.shape == (30, 3)
-    assert batch.mask_BTHW.shape == batch.known_BTHW.shape == (30, 3, 32, 32)
-    kinds = set()
-    for lesson, mask_THW, known_THW in zip(batch.lessons, batch.mask_BTHW, batch.known_BTHW, strict=True):
-        own, *others = [tissue.name for tissue, _, _ in lesson.labels]
-        kinds.add((lesson.sample.source.split("/")[0] == "drawn", own, *sorted(others)))
-        assert not known_THW[1 + len(others) :].any()
-        if lesson.sample.source.startswith(
-            "he/"
-        ):  # not on a label, and known on the label or on glass added to the picture
-            assert not (mask_THW[1:] * known_THW[1:]).any()
-    assert (False, "proximal_tubule", "distal_tubule", "vessel") in kinds
-    assert (False, "tuft") in kinds
-    assert (True, "proximal_tubule", "distal_tubule", "vessel") in kinds
-    assert not any(kind[0] is False and kind[1] == "vessel" for kind in kinds)
 
 
 def test_balanced_is_over_tissues_then_stains(data: Path) -> None:

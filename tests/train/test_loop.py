@@ -110,7 +110,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(data: Path, tmp_path: Path, afte
 def test_a_batch_in_parts_is_the_same_lesson(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where some patches say nothing, and a part may have none that does. By SGD, as in `shared_work`, in float32."""
     monkeypatch.setattr("omniwsi.train.loop.best_precision", lambda kind: "float32")
-    blind = replace(MIDL2022, batch_size=5, balanced=True, implied=0.5, others=0.5)
+    blind = replace(MIDL2022, batch_size=5, balanced=True, implied=0.5)
     losses: dict[int, list[float]] = {}
     for accumulate in (1, 2, 5):
         told: list[Progress] = []
@@ -301,22 +301,6 @@ def test_a_tissue_that_learns_alone_takes_larger_steps(
 def test_sampling_that_is_asked_for_is_taken() -> None:
     assert [find_recipe("best", sampling=how).balanced for how in (None, "balanced", "natural")] == [True, True, False]
     assert find_recipe("midl2022", sampling="balanced").balanced
-
-
-def test_others_that_are_asked_for_are_taught(data: Path, tmp_path: Path) -> None:
-    """Beside each lesson, by any method; and not at all by a weight of 0."""
-    assert find_recipe("best").others == 0 < find_recipe("best", others=0.3).others
-    with pytest.raises(UsageError, match="--others"):
-        find_recipe("best", others=-1)
-    for method in ("dynamic", "multi-head"):
-        ends = []
-        for others in (0.0, 0.3, 0.6):
-            out = tmp_path / f"{method} {others}"
-            recipe = replace(BEST, batch_size=2, implied=0, others=others)
-            train(options(data, out, recipe=recipe, form=METHODS[method], init=None, steps=3))
-            ends.append(state(out))
-        assert not same(ends[0], ends[1])
-        assert not same(ends[1], ends[2])
 
 
 def test_a_rate_that_is_asked_for_is_taken() -> None:
