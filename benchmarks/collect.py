@@ -6,8 +6,8 @@ DATA holds the folders `kidney_glomeruli_bupt`, `kidney_glomeruli_aidpath` and `
 Colon has no kidney in it: its images teach what is none. With `wsi/kidney_HE2_38927x35509.tiff` there too, windows of it are written
 into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson` says of them: some arteries, glomeruli and tubules, and where
 tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates). `seen.csv` is what `kidney_HE2_seen_labels.geojson` says: of
-glomeruli and tubules that a network found there and that were refused by eye, and of fields of 258 and 516 um, where vessels are and are
-not. All by us, no pathologists; none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
+glomeruli, tubules and vessels that a network found there and that were agreed to or refused by eye, and of fields of 258 and 516 um, where
+vessels are and are not. All by us, no pathologists; none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
 
 Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right; and
 `kidney_ki_split.csv`: the same, the quarter held out that no network before has seen. `more.csv` is what
@@ -54,8 +54,6 @@ WINDOW_PX, LEAST_KNOWN, LEAST_PRESENT = 1024, 0.06, 0.005
 """Of level 0; shares of what is shown from which on it is worth its place."""
 ELSEWHERE = "he elsewhere"
 """The stain of squares in which a tissue is not, of what was drawn."""
-UNSAID = "muscle", "vessel"
-"""Of what nothing is taught of which tissue: within 256 um smooth muscle of the pelvis is that of an artery, and unteaches arteries."""
 MARGIN_PX, LEAST_PX = 40, 384
 """Around what is known; the shortest side."""
 
@@ -200,15 +198,14 @@ def windows(path: Path, folder: Path) -> tuple[list[tuple], list[tuple]]:
                     raster(present, window).save(mask)
                     rows.append((image, mask, tissue, mpp, "HE2", "he slide", valid, "train"))
                 else:
-                    stain = ELSEWHERE if tissue == "vessel" else elsewhere  # drawn no more often than arteries are
-                    rows.append((image, None, tissue, mpp, "HE2", stain, valid, "train"))
+                    rows.append((image, None, tissue, mpp, "HE2", elsewhere, valid, "train"))
     return drawn, seen
 
 
 def outlined(mpp: float) -> Iterator[tuple[str, shapely.Geometry, shapely.Geometry, str]]:
     """(tissue, where it is, where it is known to be or not to be, stain where it is not), in level-0 pixels of the kidney slide.
 
-    Glomeruli refused and fields looked at are stains of their own, each drawn as often as all the muscle and fat; not of vessels.
+    Glomeruli refused and fields looked at are stains of their own, each drawn as often as all the muscle and fat.
     """
     groups = {ELSEWHERE: features_of(HE2_LABELS), "he refused": [], "he fields": []}
     for said, outline in features_of(SEEN_LABELS):
@@ -234,11 +231,7 @@ def known_tissues(
     for name in (tissue.name for tissue in KIDNEY):
         present = [outline for said, outline in features if said["present"] == name]
         rims = [outline.buffer(said["rim_um"] / mpp) for said, outline in features if said["present"] == name]
-        absent = [
-            outline
-            for said, outline in features
-            if name in said["absent"] and not (UNSAID[0] in said.get("what", "") and name == UNSAID[1])
-        ]
+        absent = [outline for said, outline in features if name in said["absent"]]
         known_of[name] = shapely.union_all(present), shapely.union_all([*rims, *absent])
     return known_of
 
