@@ -99,7 +99,12 @@ class Tracers:
             _, said = process.communicate(pickle.dumps(tracing))
             del self._running[file]
         if process.returncode and not self._stopped:
-            logger.debug("tracing %s beside ended with %s: %s", tracing.tissue.name, process.returncode, said.decode())
+            logger.debug(
+                "tracing %s beside ended with %s: %s",
+                tracing.tissue.name,
+                process.returncode,
+                said.decode(errors="replace"),
+            )
         return process.returncode == 0
 
     def __enter__(self) -> Tracers:
