@@ -61,7 +61,7 @@ class TraceOptions:
     min_confidence: float = 0.0
     """mean probability below which an object is left out"""
     min_hole_um2: float = 0.0
-    """smaller holes are filled, as are those smaller than `min_area_um2`"""
+    """smaller holes are filled, as are those smaller than `min_area_um2`; an object that lies in one stays an object of its own"""
 
 
 def trace(

@@ -386,7 +386,7 @@ def test_threshold_and_smallest_area(slide: ArraySlide, done: SegmentResult, tmp
 
 
 def test_an_artery_holds_its_lumen(tmp_path: Path) -> None:
-    """Whatever the lumen's size, unless its hole is asked for; other tissues keep their holes."""
+    """A lumen of up to 0.1 mm2, unless its hole is asked for; other tissues keep their holes."""
     pixels = np.full((600, 600, 3), 245, np.uint8)
     y, x = np.indices((600, 600)) - 300
     pixels[(np.hypot(x, y) < 200) & (np.hypot(x, y) > 100)] = 20
