@@ -7,6 +7,9 @@ of the grid that is never added, because there is only glass, counts as one in w
 it, instead of ending in what the network sees at a tile's very rim.
 What is finished is recorded only after it is on disk, so a run killed at any moment goes on with the first unrecorded row.
 
+Probabilities are NumPy's arrays, or PyTorch's tensors on a GPU, which are blended where they lie, to the same bytes: of each
+blended pixel one byte crosses the bus, instead of four of every tile's.
+
 Frame: g, pixels of the sweep's grid. Axes: B tile, T tissue, H rows, W columns.
 """
 
@@ -17,7 +20,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -26,14 +29,20 @@ from zarr.codecs import ZstdCodec
 from omniwsi.geometry import Box
 from omniwsi.grid import Grid, Tile
 
+if TYPE_CHECKING:  # not in a process that only reads what is finished
+    from torch import Tensor
+
 STRIP_ROWS = 512
 """Rows written, and recorded, at a time: the height of a chunk."""
 _CHUNK_PX = 512
 _COLUMN_PX = 2048
 """Width of what is blended and written together, a shard: where no tile falls, nothing is held, computed or written."""
 
+_WRITERS = 4
+"""Columns written at once: a single one is 30 Mpx/s of three tissues."""
+
 Clip = Callable[[Box], np.ndarray]
-"""g_box -> bool or weights [H, W]: where results are wanted, and how much they count."""
+"""g_box -> bool or float32 weights [H, W]: where results are wanted, and how much they count."""
 
 
 def blending_ramp(tile_px: int, overlap_px: int) -> np.ndarray:
@@ -64,16 +73,14 @@ class Mosaic:
         self._folder, self._tissue_count = folder, tissue_count
         self._record = folder / "rows_done.json"
         self._clip = clip
-        ramp = blending_ramp(grid.tile_px, grid.overlap_px)
-        self._window = np.outer(ramp, ramp)
         width, height = grid.size
-        self._weight_W = _added_up(ramp, grid.starts_x, width)
-        self._weight_H = _added_up(ramp, grid.starts_y, height)
         self.rows_done = self._read_record()
         self._array = _open_array(folder / "probs.zarr", (tissue_count, height, width), fresh=self.rows_done == 0)
+        self._window: _Window | None = None
         self._columns: dict[int, _Column] = {}
         self._band_y0 = self.rows_done
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._column_writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write")
         self._writing: Future[None] | None = None
 
     @property
@@ -84,26 +91,27 @@ class Mosaic:
         """Those of `tiles` that reach rows not yet recorded."""
         return tuple(tile for tile in tiles if tile.g_box.y1 > self.rows_done and not self.finished)
 
-    def add(self, tiles: Sequence[Tile], probs_BTHW: np.ndarray) -> None:
-        """Row-major, all tiles that `missing` named."""
+    def add(self, tiles: Sequence[Tile], probs_BTHW: np.ndarray | Tensor) -> None:
+        """Row-major, all tiles that `missing` named; all by arrays, or all by tensors of one device."""
+        window = self._window = self._window or _Window(self.grid, probs_BTHW)
         for tile, probs_THW in zip(tiles, probs_BTHW, strict=False):
             self._retire(tile.g_box.y0)
-            self._blend(tile.g_box, probs_THW)
+            self._blend(tile.g_box, probs_THW, window)
 
-    def _blend(self, g_box: Box, probs_THW: np.ndarray) -> None:
+    def _blend(self, g_box: Box, probs_THW: Any, window: _Window) -> None:
         inside = g_box.clip(Box(0, self._band_y0, *self.grid.size))
         for x0 in range(inside.x0 - inside.x0 % _COLUMN_PX, inside.x1, _COLUMN_PX):
-            column = self._column(x0)
+            column = self._column(x0, window)
             here = inside.clip(column.band(self._band_y0))
             in_band = here.seen_from(x0, self._band_y0).slices
             in_tile = here.seen_from(g_box.x0, g_box.y0).slices
-            column.sum_THW[:, *in_band] += probs_THW[:, *in_tile] * self._window[in_tile]
+            column.sum_THW[:, *in_band] += probs_THW[:, *in_tile] * window.of_tile[in_tile]
             column.y1 = max(column.y1, here.y1)
 
-    def _column(self, x0: int) -> _Column:
+    def _column(self, x0: int, window: _Window) -> _Column:
         if x0 not in self._columns:
             width = min(_COLUMN_PX, self.grid.size[0] - x0)
-            self._columns[x0] = _Column(x0, width, self._array.shape[0], self.grid.tile_px)
+            self._columns[x0] = _Column(x0, width, self._array.shape[0], window)
         return self._columns[x0]
 
     def _retire(self, until_y: int) -> None:
@@ -121,13 +129,13 @@ class Mosaic:
 
     def _to_strip(self, column: _Column, rows: int) -> None:
         """The first `rows` of the column's band, normalised, into its strip."""
-        g_box = column.band(self._band_y0, rows)
+        g_box, window = column.band(self._band_y0, rows), column.window
         probs_THW = column.sum_THW[:, :rows]
-        probs_THW /= np.outer(self._weight_H[g_box.y0 : g_box.y1], self._weight_W[g_box.x0 : g_box.x1])
+        probs_THW /= window.added_up(g_box)
         if self._clip is not None:
-            probs_THW *= self._clip(g_box)
+            probs_THW *= window.take(self._clip(g_box))
         start = self._band_y0 % STRIP_ROWS
-        column.strip_THW[:, start : start + rows] = np.rint(255 * probs_THW)
+        column.strip_THW[:, start : start + rows] = window.xp.round(255 * probs_THW)
 
     def _write_strip(self) -> None:
         """Behind the network's back; one strip waits at most."""
@@ -138,14 +146,18 @@ class Mosaic:
         self._columns = {x0: column for x0, column in self._columns.items() if column.y1 > y1}
         self._writing = self._writer.submit(self._store, y0, y1, strips)
 
-    def _store(self, y0: int, y1: int, strips: dict[int, np.ndarray]) -> None:
-        for x0, strip_THW in strips.items():
-            if strip_THW.any():  # chunks of zeros are not stored: glass costs nothing
-                self._array[:, y0:y1, x0 : x0 + strip_THW.shape[2]] = strip_THW
+    def _store(self, y0: int, y1: int, strips: dict[int, Any]) -> None:
+        list(self._column_writers.map(lambda x0: self._store_column(x0, y0, strips[x0]), strips))
         partial = self._record.with_suffix(".partial")
         partial.write_text(json.dumps({"rows_done": y1}))
         partial.replace(self._record)
         self.rows_done = y1
+
+    def _store_column(self, x0: int, y0: int, strip_THW: Any) -> None:
+        probs_THW = strip_THW if isinstance(strip_THW, np.ndarray) else strip_THW.cpu().numpy()
+        if probs_THW.any():  # chunks of zeros are not stored: glass costs nothing
+            _, rows, width = probs_THW.shape
+            self._array[:, y0 : y0 + rows, x0 : x0 + width] = probs_THW
 
     def _wait(self) -> None:
         if self._writing is not None:
@@ -184,30 +196,63 @@ class Mosaic:
             self._wait()
         finally:
             self._writer.shutdown(wait=True)
+            self._column_writers.shutdown(wait=True)
             self._columns.clear()  # they are large, and a finished mosaic is only read
+
+
+class _Window:
+    """How much each pixel of a tile counts, and what that adds up to; as what the probabilities are, NumPy's or PyTorch's.
+
+    Blending uses what both call alike.
+    """
+
+    def __init__(self, grid: Grid, like: np.ndarray | Tensor) -> None:
+        self.xp: Any = np
+        self._where: dict[str, Any] = {}
+        if not isinstance(like, np.ndarray):
+            import torch
+
+            self.xp, self._where = torch, {"device": like.device}
+        ramp = blending_ramp(grid.tile_px, grid.overlap_px)
+        width, height = grid.size
+        self.of_tile = self.take(np.outer(ramp, ramp))
+        self._sum_W = self.take(_added_up(ramp, grid.starts_x, width))
+        self._sum_H = self.take(_added_up(ramp, grid.starts_y, height))
+
+    def take(self, array: np.ndarray) -> Any:
+        return self.xp.asarray(array, **self._where)
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> Any:
+        return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), **self._where)
+
+    def added_up(self, g_box: Box) -> Any:
+        """[H, W]: what the windows of all tiles of the grid add up to."""
+        return self.xp.outer(self._sum_H[g_box.y0 : g_box.y1], self._sum_W[g_box.x0 : g_box.x1])
 
 
 class _Column:
     """Some columns of the band: kept from the first tile that reaches them to the strip that the last one ends in."""
 
-    def __init__(self, x0: int, width: int, tissue_count: int, tile_px: int) -> None:
-        self._x0, self._width = x0, width
-        self.sum_THW = np.zeros((tissue_count, tile_px, width), np.float32)
-        self.strip_THW = np.zeros((tissue_count, STRIP_ROWS, width), np.uint8)
+    def __init__(self, x0: int, width: int, tissue_count: int, window: _Window) -> None:
+        self.window = window
+        self._x0 = x0
+        self.sum_THW = window.zeros((tissue_count, len(window.of_tile), width), "float32")
+        self.strip_THW = window.zeros((tissue_count, STRIP_ROWS, width), "uint8")
         self.y1 = 0
         """Where the lowest of its tiles ends."""
 
     def band(self, y0: int, rows: int | None = None) -> Box:
         """The box of `rows` from `y0` on, or of as many as are held."""
-        return Box.at(self._x0, y0, self._width, self.sum_THW.shape[1] if rows is None else rows)
+        _, held, width = self.sum_THW.shape
+        return Box.at(self._x0, y0, width, held if rows is None else rows)
 
     def move_down(self, rows: int) -> None:
-        kept = self.sum_THW.shape[1] - rows
-        self.sum_THW[:, :kept] = self.sum_THW[:, rows:]
-        self.sum_THW[:, kept:] = 0
+        kept = self.window.xp.zeros_like(self.sum_THW)
+        kept[:, :-rows] = self.sum_THW[:, rows:]
+        self.sum_THW = kept
 
-    def take_strip(self) -> np.ndarray:
-        taken, self.strip_THW = self.strip_THW, np.zeros_like(self.strip_THW)
+    def take_strip(self) -> Any:
+        taken, self.strip_THW = self.strip_THW, self.window.xp.zeros_like(self.strip_THW)
         return taken
 
 

@@ -95,8 +95,8 @@ class SegmentOptions:
     """float32, or bfloat16 where the hardware is fast at it."""
     flips: bool = False
     """Average over the eight turns and mirror images of each tile: eight times the network's work."""
-    batch_size: int = 16
-    """Tiles read and handed to the network together."""
+    batch_size: int | None = None
+    """Tiles read and handed to the network together; otherwise 16, or 64 for each GPU."""
     workers: int | None = None
     """Threads that read slides and write pyramids; otherwise one a core, but from 2 to 8. From 4 on half as many processes trace
     the contours of finished sweeps beside."""
@@ -104,10 +104,15 @@ class SegmentOptions:
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise UsageError(f"--threshold lies between 0 and 1, not {self.threshold:g}")
-        if self.batch_size < 1 or (self.workers is not None and self.workers < 1):
+        if any(count is not None and count < 1 for count in (self.batch_size, self.workers)):
             raise UsageError("--batch-size and --workers are at least 1")
         if self.output_mpp is not None and not 0.01 < self.output_mpp < 1000:
             raise UsageError(f"--output-mpp is in micrometres per pixel; {self.output_mpp:g} cannot be meant")
+
+    def tiles_at_once(self, predictor: Predicts) -> int:
+        """A GPU waits while the first of a batch are sent to it: few are a larger part of many."""
+        on_gpu = getattr(predictor, "kind", "cpu") == "cuda"
+        return self.batch_size or (64 * len(getattr(predictor, "devices", "0")) if on_gpu else 16)
 
     @property
     def threads(self) -> int:
@@ -385,7 +390,7 @@ def _walk(
     with run.mosaic(plan.sweep, plan.grid, clip) as mosaic:
         todo = mosaic.missing(plan.tiles)
         tell_tile = _teller(plan, whole, len(todo), tell)
-        batches = read_tiles(slide, plan.grid.frame, todo, options.batch_size, options.threads)
+        batches = read_tiles(slide, plan.grid.frame, todo, options.tiles_at_once(predictor), options.threads)
         predicted = _one_ahead(_predicted(batches, plan.sweep.tissues, predictor, clock))
         try:
             for tiles, probs_BTHW in predicted:
@@ -401,14 +406,22 @@ def _walk(
 
 def _predicted(
     batches: Generator[TileBatch], tissues: Sequence[Tissue], predictor: Predicts, clock: _Clock
-) -> Generator[tuple[tuple[Tile, ...], np.ndarray]]:
-    """Tiles and what the network makes of them: probs_BTHW."""
+) -> Generator[tuple[tuple[Tile, ...], Any]]:
+    """Tiles and what the network makes of them: probs_BTHW, an array or a tensor on a GPU."""
     with closing(batches):
+        decode = _decoder(predictor)
         for batch in clock.each("read", batches):
             with clock("network"):
                 features = predictor.encode(batch.pixels_BHWC)  # trunk: once per tile
-                probs_BTHW = predictor.decode(features, tissues)  # heads: all tissues at once
+                probs_BTHW = decode(features, tissues)  # heads: all tissues at once
             yield batch.tiles, probs_BTHW
+
+
+def _decoder(predictor: Predicts) -> Callable[[Any, Sequence[Tissue]], Any]:
+    """Probabilities that were made on a GPU stay there until they are blended."""
+    if getattr(predictor, "kind", "cpu") == "cuda":
+        return getattr(predictor, "decode_on_device", predictor.decode)
+    return predictor.decode
 
 
 def _one_ahead(items: Generator[_Item]) -> Generator[_Item]:

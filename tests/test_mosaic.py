@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,19 @@ def fill(mosaic: Mosaic, tiles: tuple[Tile, ...], tissues: int, batch: int = 3) 
     for start in range(0, len(tiles), batch):
         some = tiles[start : start + batch]
         mosaic.add(some, np.stack([random_probs(tile, tissues, mosaic.grid.tile_px) for tile in some]))
+
+
+def written(folder: Path, grid: Grid, tiles: tuple[Tile, ...], device: str | None) -> dict[str, bytes]:
+    """Every file of a mosaic with a soft border, blended from arrays, or from tensors on `device`."""
+    mosaic = Mosaic(
+        folder, grid, 2, lambda g_box: np.linspace(0, 1, g_box.width, dtype=np.float32)[None].repeat(g_box.height, 0)
+    )
+    with mosaic:
+        for start in range(0, len(tiles), 3):
+            some = tiles[start : start + 3]
+            probs_BTHW = np.stack([random_probs(tile, 2, grid.tile_px) for tile in some])
+            mosaic.add(some, probs_BTHW if device is None else torch.from_numpy(probs_BTHW).to(device))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def slow_twin(grid: Grid, tiles: tuple[Tile, ...], tissues: int) -> np.ndarray:
@@ -49,6 +63,20 @@ def test_equals_the_slow_twin(tmp_path: Path, size: tuple[int, int], overlap_px:
     difference = mosaic.read(grid.g_box) - slow_twin(grid, tiles, 2)
     assert np.abs(difference).max() <= 1  # float32 against float64 at a half
     assert (difference != 0).mean() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")),
+    ],
+)
+def test_tensors_are_blended_to_the_bytes_of_arrays(tmp_path: Path, device: str) -> None:
+    """Two columns, two strips and a tile left out; the processor stands in where there is no GPU."""
+    grid = Grid((2300, 700), Frame(1, 1), 256, 64)
+    tiles = tuple(tile for i, tile in enumerate(grid.tiles()) if i % 5 != 3)
+    assert written(tmp_path / "tensors", grid, tiles, device) == written(tmp_path / "arrays", grid, tiles, None)
 
 
 @settings(max_examples=25, deadline=None)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+import torch
 import zarr
 from PIL import Image
 
@@ -29,7 +30,7 @@ from omniwsi.pipeline import Progress, SegmentOptions, SegmentResult, make_plan,
 from omniwsi.pyramid import read_channel
 from omniwsi.run import RESULTS
 from omniwsi.slide import ArraySlide, Vicinity, find_foreground
-from omniwsi.tissues import KIDNEY
+from omniwsi.tissues import KIDNEY, Tissue
 
 from .conftest import ColorModel, blobs, bytes_of
 
@@ -123,6 +124,22 @@ def test_same_bytes_whatever_the_batch(
     slide: ArraySlide, done: SegmentResult, tmp_path: Path, batch_size: int, workers: int
 ) -> None:
     again = run(slide, tmp_path / "a", batch_size=batch_size, workers=workers)
+    assert bytes_of(again.folder) == bytes_of(done.folder)
+
+
+def test_same_bytes_where_tensors_stay_on_a_gpu(slide: ArraySlide, done: SegmentResult, tmp_path: Path) -> None:
+    """A processor that counts as two GPUs."""
+    kept: list[int] = []
+
+    class OnGPU(ColorModel):
+        kind, devices = "cuda", ("cuda:0", "cuda:1")
+
+        def decode_on_device(self, features: np.ndarray, tissues: Sequence[Tissue]) -> torch.Tensor:
+            kept.append(len(features))
+            return torch.from_numpy(self.decode(features, tissues))
+
+    again = run(slide, tmp_path, OnGPU())
+    assert max(kept) > 16, "a batch is as large as for a processor"
     assert bytes_of(again.folder) == bytes_of(done.folder)
 
 

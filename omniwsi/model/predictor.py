@@ -81,19 +81,26 @@ class Predictor:
 
     def decode(self, features: list[Any], tissues: Sequence[Tissue]) -> np.ndarray:
         """probs_BTHW, float32: sigmoid of how far logit 1 exceeds logit 0. May hold more tiles than were encoded."""
+        return self.decode_on_device(features, tissues).cpu().numpy()
+
+    def decode_on_device(self, features: list[Any], tissues: Sequence[Tissue]) -> Tensor:
+        """The same probs_BTHW, left on the first device, once they are there: until then a GPU's work is only promised."""
         probs = self._each(partial(self._probs, tissues), features)
-        return (probs[0] if len(probs) == 1 else torch.cat(probs)).numpy()
+        probs_BTHW = probs[0] if len(probs) == 1 else torch.cat(probs)
+        if self.kind == "cuda":
+            torch.cuda.synchronize(self.devices[0])
+        return probs_BTHW
 
     def _features(self, numbered: tuple[int, Tensor]) -> tuple[int, Any]:
         """With the number of the device that they lie on."""
         which = numbered[0] % len(self.devices)
-        x_BCHW = numbered[1].to(self.devices[which]).float() / 255
+        x_BCHW = _sent(numbered[1], self.devices[which]).float() / 255
         return which, self._replicas[which].encode(x_BCHW)
 
     def _probs(self, tissues: Sequence[Tissue], placed: tuple[int, Any]) -> Tensor:
         which, features = placed
         logits_BT2HW = self._replicas[which].decode(features, tissues).float()
-        return (logits_BT2HW[:, :, 1] - logits_BT2HW[:, :, 0]).sigmoid_().cpu().contiguous()
+        return (logits_BT2HW[:, :, 1] - logits_BT2HW[:, :, 0]).sigmoid_().to(self.devices[0]).contiguous()
 
     def _take_smaller_chunks(self) -> None:
         if self._chunk == 1:
@@ -121,6 +128,13 @@ class Predictor:
             pixels_BHWC = np.concatenate([pixels_BHWC, np.repeat(pixels_BHWC[-1:], missing, axis=0)])
         pixels = torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2)  # channels last by birth
         return list(pixels.split(self._chunk))
+
+
+def _sent(pixels_BCHW: Tensor, device: str) -> Tensor:
+    """Over the bus as uint8; to a GPU from pinned memory, so that the next chunk is sent while this one is computed."""
+    if torch.device(device).type == "cuda":
+        return pixels_BCHW.pin_memory().to(device, non_blocking=True)
+    return pixels_BCHW.to(device)
 
 
 def _replica(model: Network, device: str, precision: Precision) -> Network:

@@ -153,5 +153,7 @@ def test_a_device_that_is_not_there(model: OmniSeg) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_cuda_agrees_with_the_cpu(model: OmniSeg, tiles: np.ndarray) -> None:
     there, here = (Predictor(model, device, "float32") for device in ("cuda", "cpu"))
-    on_cuda = there.decode(there.encode(tiles), KIDNEY)[:5]
+    features = there.encode(tiles)
+    on_cuda = there.decode(features, KIDNEY)[:5]
+    np.testing.assert_array_equal(there.decode_on_device(features, KIDNEY).cpu()[:5], on_cuda)
     np.testing.assert_allclose(on_cuda, here.decode(here.encode(tiles), KIDNEY), atol=0.01)
