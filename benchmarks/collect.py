@@ -12,7 +12,7 @@ vessels are and are not. All by us, no pathologists; none in the part that `kidn
 Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right; and
 `kidney_ki_split.csv`: the same, the quarter held out that no network before has seen. `more.csv` is what
 `kidney_patches_labels.geojson` says of other tissues in 33 of these patches, where a network's outlines were agreed to or refused by
-eye, by us, no pathologists, and of tubules and vessels around the glomeruli of 20 pictures; `more_split.csv` the same without the sources held
+eye, by us, no pathologists, and of tubules and vessels around the glomeruli of 27 pictures; `more_split.csv` the same without the sources held
 out. These and `seen.csv` teach and never judge; nothing that ships was taught by them yet (weights.md).
 """
 
@@ -120,8 +120,8 @@ def more_of(pictures: Sequence[tuple], folder: Path) -> Iterator[tuple]:
     """
     folder.mkdir(exist_ok=True)
     features = features_of(MORE_LABELS)
-    for path, _, own, mpp, source, _ in pictures:
-        collection = "bupt" if "bupt" in source else "ki"
+    for path, _, own, mpp, source, stain in pictures:
+        collection = f"bupt {stain}" if "bupt" in source else "ki"
         name = "/".join(path.parts[-3:])
         about = [(said, outline) for said, outline in features if said["image"] == name]
         for tissue, (present, known) in known_tissues(about, mpp).items():
@@ -130,7 +130,8 @@ def more_of(pictures: Sequence[tuple], folder: Path) -> Iterator[tuple]:
             with Image.open(path) as opened:
                 picture = opened.convert("RGB")
             for window in windows_on(known, picture.size):
-                image = folder / "{}_{}_{}.png".format(name.replace("/", "_")[:-4], window.x0, window.y0)
+                where = f"{window.x0}_{window.y0}_{window.width}_{window.height}"
+                image = folder / f"{name.replace('/', '_')[:-4]}_{where}.png"
                 mask, valid = (folder / f"{image.stem}_{tissue}_{what}.png" for what in ("mask", "valid"))
                 picture.crop((window.x0, window.y0, window.x1, window.y1)).save(image)
                 raster(known, window).save(valid)

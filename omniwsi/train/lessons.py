@@ -29,6 +29,9 @@ from omniwsi.train.data import Patch, Sample, as_stored, at_mpp, implied
 from omniwsi.train.options import TrainOptions
 
 _STEPS_AHEAD = 4
+_NOWHERE = 0.25
+"""Share of a tissue's lessons in stains that have none of it. "Not here" is cheap to say, so there is much of it: drawn as often
+as each of its stains, it takes from what is found on patches; drawn as one stain, a slide fills with vessels (benchmarks/weights.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,19 @@ class Batch:
                 yield Batch(self.lessons[begin:end])
 
 
-_Cells = tuple[tuple[tuple[Sample, ...], ...], ...]
-"""[tissue][stain] -> samples"""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Of one tissue."""
+
+    found: tuple[tuple[Sample, ...], ...]
+    """[stain] -> samples, of stains that have some of it"""
+    nowhere: tuple[Sample, ...]
+    """Of all other stains."""
+
+    def pick(self, generator: Generator) -> Sample:
+        if not self.found or (self.nowhere and torch.rand((), generator=generator) < _NOWHERE):
+            return _pick(self.nowhere, generator)
+        return _pick(_pick(self.found, generator), generator)
 
 
 class Lessons:
@@ -101,7 +115,7 @@ class Lessons:
             real.append(at_mpp(stored, patch.mpp))
             if self._implies(options):
                 others += implied(stored, patch.mpp, tissues)
-        self._real, self._cells, self._implied = tuple(real), _cells(real), _cells(others)
+        self._real, self._known, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
 
     @staticmethod
     def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[Sample, ...]:
@@ -133,9 +147,9 @@ class Lessons:
         if self._drawn and torch.rand((), generator=generator) < options.drawn_share:
             return _pick(self._drawn, generator)
         if self._implied and torch.rand((), generator=generator) < implied_share:
-            return _pick(_pick(_pick(self._implied, generator), generator), generator)
+            return _pick(self._implied, generator).pick(generator)
         if options.recipe.balanced:
-            return _pick(_pick(_pick(self._cells, generator), generator), generator)
+            return _pick(self._known, generator).pick(generator)
         return _pick(self._real, generator)
 
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
@@ -159,11 +173,20 @@ def _collected(lessons: Sequence[Future[Lesson]]) -> Batch:
     return Batch(tuple(lesson.result() for lesson in lessons))
 
 
-def _cells(samples: Sequence[Sample]) -> _Cells:
-    cells: dict[str, dict[str, list[Sample]]] = {}
+def _by_tissue(samples: Sequence[Sample]) -> tuple[_Known, ...]:
+    stains_of: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples:
-        cells.setdefault(sample.tissue.name, {}).setdefault(sample.stain, []).append(sample)
-    return tuple(tuple(tuple(group) for group in stains.values()) for stains in cells.values())
+        stains_of.setdefault(sample.tissue.name, {}).setdefault(sample.stain, []).append(sample)
+    known = []
+    for stains in stains_of.values():
+        groups = [(any(map(_shows_any, group)), tuple(group)) for group in stains.values()]
+        found = tuple(group for some, group in groups if some)
+        known.append(_Known(found, tuple(sample for some, group in groups if not some for sample in group)))
+    return tuple(known)
+
+
+def _shows_any(sample: Sample) -> bool:
+    return bool((sample.mask_HW & sample.known_HW).any())
 
 
 def _pick(items: Sequence[Any], generator: Generator) -> Any:

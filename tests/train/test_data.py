@@ -25,12 +25,14 @@ from omniwsi.train.data import (
 )
 
 
-def write_pair(folder: Path, name: str, size: tuple[int, int] = (32, 24), tissue: str = "distal") -> None:
+def write_pair(
+    folder: Path, name: str, size: tuple[int, int] = (32, 24), tissue: str = "distal", present: bool = True
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), np.uint8)).save(folder / f"im_{name}.png")
     mask = np.zeros((size[1], size[0]), np.uint8)
-    mask[4:10, 5:15] = 255
+    mask[4:10, 5:15] = 255 * present
     Image.fromarray(mask).save(folder / f"im_{name}_mask_{tissue}.png")
 
 

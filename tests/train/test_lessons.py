@@ -110,6 +110,19 @@ def test_balanced_is_over_tissues_then_stains(data: Path) -> None:
     assert sum(s.tissue.name == "distal_tubule" for s in drawn) / 400 == pytest.approx(1 / 11, abs=0.06)
 
 
+def test_stains_without_a_tissue_are_a_quarter_of_its_lessons(tmp_path: Path) -> None:
+    """Three pictures without tubules, a stain each, beside one with."""
+    write_pair(tmp_path / "1_1_pt" / "he", "1_1", (48, 48))
+    for i, stain in enumerate(("pas", "sil", "tri")):
+        write_pair(tmp_path / "1_1_pt" / stain, f"{i + 2}_1", (48, 48), present=False)
+    recipe = replace(BEST, batch_size=100, implied=0)
+    drawn = [
+        lesson.sample for batch in lessons(tmp_path, recipe=recipe, steps=4).batches(0) for lesson in batch.lessons
+    ]
+    assert sum(sample.stain == "he" for sample in drawn) / 400 == pytest.approx(3 / 4, abs=0.08)
+    assert {sample.stain for sample in drawn} == {"he", "pas", "sil", "tri"}
+
+
 def test_drawn_sections_at_the_pixel_size_of_each_tissue() -> None:
     """Asked for at another one, a tissue is drawn at that; what a drawing does not know is left out."""
     own = Tissue("cast", 6, "Casts", 1.0, "#000000", 10.0)
