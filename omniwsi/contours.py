@@ -62,6 +62,8 @@ class TraceOptions:
     """mean probability below which an object is left out"""
     min_hole_um2: float = 0.0
     """smaller holes are filled, as are those smaller than `min_area_um2`; an object that lies in one stays an object of its own"""
+    max_area_um2: float = 0.0
+    """area above which an object is left out; 0 is no limit"""
 
 
 def trace(
@@ -548,7 +550,8 @@ def _contours(found: Sequence[_Object], tissue: Tissue, options: TraceOptions) -
     shapes = _areal(_valid_after_rounding(shapes))
     areas_um2 = shapely.area(shapes) * options.l0_mpp[0] * options.l0_mpp[1]
     # Of a sliver rounding and simplifying leave almost nothing.
-    whole = np.flatnonzero((areas_um2 > 0) & (areas_um2 >= 0.5 * options.min_area_um2))
+    too_large = areas_um2 > (options.max_area_um2 or np.inf)
+    whole = np.flatnonzero((areas_um2 > 0) & (areas_um2 >= 0.5 * options.min_area_um2) & ~too_large)
     measured = _measured(shapes[whole], areas_um2[whole], [kept[i] for i in whole], tissue, options)
     yield from zip((kept[i].first_pixel for i in whole), measured, strict=True)
 

@@ -53,6 +53,7 @@ from omniwsi.tissues import (
     Tissue,
     select,
     sweeps,
+    with_max_areas,
     with_min_areas,
     with_min_confidences,
     with_min_holes,
@@ -75,6 +76,8 @@ class SegmentOptions:
     """A pixel is foreground from this probability on."""
     min_area: str = ""
     """Smallest object in square micrometres: `50`, or `ptc=5,tuft=500`; otherwise each tissue's own."""
+    max_area: str = ""
+    """Largest object in square micrometres: `capsule=200000`, or 0 for no limit; otherwise each tissue's own. The pyramid keeps them all."""
     min_confidence: str = ""
     """Least mean probability of an object: `0.6`, or `capsule=0.7`; otherwise each tissue's own. The pyramid keeps them all."""
     min_hole: str = ""
@@ -302,6 +305,7 @@ def require_sensible(card: ModelCard, options: SegmentOptions) -> None:
 def _chosen(known: Sequence[Tissue], options: SegmentOptions) -> tuple[Tissue, ...]:
     """The tissues asked for, and which of their objects count. Raises UsageError, UnknownTissue."""
     tissues = with_min_areas(select(known, options.tissues), options.min_area)
+    tissues = with_max_areas(tissues, options.max_area)
     return with_min_holes(with_min_confidences(tissues, options.min_confidence), options.min_hole)
 
 
@@ -502,6 +506,7 @@ def _tracings(
             info.fingerprint,
             tissue.min_confidence,
             tissue.min_hole_um2,
+            tissue.max_area_um2,
         )
         yield Tracing(mosaic, sweep.covered, plan.region, tissue, channel, how)
 
@@ -661,6 +666,7 @@ def _identity(info: SlideInfo, predictor: Predicts, weights_sha256: str, options
             **({"flips": True} if options.flips else {}),
             **({"min_confidence": options.min_confidence} if options.min_confidence else {}),
             **({"min_hole": options.min_hole} if options.min_hole else {}),
+            **({"max_area": options.max_area} if options.max_area else {}),
         },
     }
 

@@ -35,14 +35,19 @@ class Tissue:
     """Objects of a lower mean probability are dropped, unless asked otherwise: where a network is not sure it is mostly wrong."""
     min_hole_um2: float = 0.0
     """Smaller holes are filled, unless asked otherwise, and those smaller than `min_area_um2` always: an artery holds its lumen."""
+    max_area_um2: float = 0.0
+    """Objects larger than this are dropped, unless asked otherwise; 0 is no limit. Nothing is a glomerulus half a millimetre across."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise ValueError(f"a tissue's name is lower case letters, digits and _, not {self.name!r}")
         if not re.fullmatch(r"#[0-9a-f]{6}", self.color):
             raise ValueError(f"the colour of {self.name} must look like #12ab9f, not {self.color!r}")
-        if self.index < 0 or not 0 < self.mpp < 1000 or min(self.min_area_um2, self.min_hole_um2) < 0:
-            raise ValueError(f"{self.name}: index, mpp, min_area_um2 and min_hole_um2 must be sensible numbers")
+        least = min(self.min_area_um2, self.min_hole_um2, self.max_area_um2)
+        if self.index < 0 or not 0 < self.mpp < 1000 or least < 0:
+            raise ValueError(
+                f"{self.name}: index, mpp, min_area_um2, min_hole_um2 and max_area_um2 must be sensible numbers"
+            )
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"{self.name}: min_confidence is a probability, not {self.min_confidence}")
         if self.object_type not in ("annotation", "detection"):
@@ -57,8 +62,8 @@ class Tissue:
 KIDNEY = (
     Tissue("distal_tubule", 0, "Distal tubules", 1.0, "#00b4d8", 150.0),
     Tissue("proximal_tubule", 1, "Proximal tubules", 1.0, "#ffb703", 300.0),
-    Tissue("capsule", 2, "Glomerular units", 2.0, "#0a7d32", 3000.0, "annotation"),
-    Tissue("tuft", 3, "Glomerular tufts", 2.0, "#70e000", 2000.0, "annotation"),
+    Tissue("capsule", 2, "Glomerular units", 2.0, "#0a7d32", 3000.0, "annotation", max_area_um2=150_000.0),
+    Tissue("tuft", 3, "Glomerular tufts", 2.0, "#70e000", 2000.0, "annotation", max_area_um2=120_000.0),
     Tissue("vessel", 4, "Arteries and arterioles", 1.0, "#e5383b", 200.0, "annotation", min_hole_um2=100_000.0),
     Tissue("ptc", 5, "Peritubular capillaries", 0.25, "#3a0ca3", 8.0),
 )
@@ -115,6 +120,16 @@ def with_min_areas(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
     """
     what = "square micrometres from 0 on, as in 50 or ptc=5,tuft=500"
     return _with(tissues, "min_area_um2", asked, "--min-area", what, lambda area: area >= 0)
+
+
+def with_max_areas(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
+    """`tissues` with other largest areas: "2e5" for all of them, or "capsule=0" for some, 0 being no limit; "" changes nothing.
+
+    >>> [tissue.max_area_um2 for tissue in with_max_areas(KIDNEY[2:4], "tuft=0")]
+    [150000.0, 0.0]
+    """
+    what = "square micrometres, as in capsule=200000, or 0 for no limit"
+    return _with(tissues, "max_area_um2", asked, "--max-area", what, lambda area: area >= 0)
 
 
 def with_min_holes(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:

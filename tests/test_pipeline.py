@@ -418,6 +418,21 @@ def test_an_artery_holds_its_lumen(tmp_path: Path) -> None:
     assert areas("b", min_hole="vessel=0") == pytest.approx([ring, ring], rel=0.02)
 
 
+def test_nothing_is_a_glomerulus_half_a_millimetre_across(tmp_path: Path) -> None:
+    """Of two discs of 400 and 500 um units are the smaller one alone, unless larger ones are asked for; vessels are both."""
+    pixels = np.full((700, 1400, 3), 245, np.uint8)
+    y, x = np.indices((700, 1400))
+    pixels[(np.hypot(x - 350, y - 350) < 200) | (np.hypot(x - 1000, y - 350) < 250)] = 20
+    slide = ArraySlide(pixels, 1.0)
+
+    def objects(folder: str, **how: object) -> list[int]:
+        found = run(slide, tmp_path / folder, tissues="capsule,vessel", foreground="none", **how).found
+        return [item.objects for item in found]
+
+    assert objects("a") == [1, 2]
+    assert objects("b", max_area="capsule=0,vessel=150000") == [2, 1]
+
+
 def test_objects_that_are_not_sure(slide: ArraySlide, done: SegmentResult, tmp_path: Path) -> None:
     """They are in no list and no picture; the probabilities keep them. What was not asked for leaves no trace in run.json."""
     confident = run(slide, tmp_path, min_confidence="vessel=1")

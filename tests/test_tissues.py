@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 
 from omniwsi.errors import UnknownTissue, UsageError
-from omniwsi.tissues import KIDNEY, select, sweeps, with_min_areas, with_min_confidences, with_min_holes, with_mpps
+from omniwsi.tissues import (
+    KIDNEY,
+    select,
+    sweeps,
+    with_max_areas,
+    with_min_areas,
+    with_min_confidences,
+    with_min_holes,
+    with_mpps,
+)
 
 
 def test_the_six_have_the_published_indices_and_scales() -> None:
@@ -52,6 +61,14 @@ def test_min_areas_that_are_none(asked: str) -> None:
 def test_min_area_of_a_tissue_not_asked_for() -> None:
     with pytest.raises(UnknownTissue, match="names ptc"):
         with_min_areas(KIDNEY[:2], "ptc=5")
+
+
+def test_max_areas() -> None:
+    assert {t.max_area_um2 for t in with_max_areas(KIDNEY, "2e5")} == {200_000.0}
+    assert with_max_areas(KIDNEY, "") == KIDNEY
+    assert with_max_areas(KIDNEY, "capsule=0")[2] == replace(KIDNEY[2], max_area_um2=0.0)
+    with pytest.raises(UsageError, match="--max-area"):
+        with_max_areas(KIDNEY, "vessel=-1")
 
 
 def test_min_holes() -> None:

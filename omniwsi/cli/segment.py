@@ -44,6 +44,9 @@ def segment(
     min_area: Annotated[
         str, typer.Option(help="Smallest object, um2: 50, or ptc=5,tuft=500.", rich_help_panel=_FIND)
     ] = "",
+    max_area: Annotated[
+        str, typer.Option(help="Largest object, um2: capsule=2e5, or 0 for any; else its own.", rich_help_panel=_FIND)
+    ] = "",
     min_hole: Annotated[
         str, typer.Option(help="Smallest hole, um2: 50, or vessel=0; else each tissue's own.", rich_help_panel=_FIND)
     ] = "",
@@ -116,6 +119,7 @@ def segment(
         tissues=tissues,
         threshold=threshold,
         min_area=min_area,
+        max_area=max_area,
         min_hole=min_hole,
         min_confidence=min_confidence,
         foreground=foreground,

@@ -43,10 +43,11 @@ def info(
     if as_json:
         out.print_json(json.dumps(card))
         return
-    rows = table("Tissue", "Index", "um a pixel", "Smallest um2", "Its holes", "Least sure", "Colour")
+    rows = table("Tissue", "Index", "um a pixel", "Smallest um2", "Largest", "Its holes", "Least sure", "Colour")
     for tissue in card.pop("tissues"):
         color = f"[{tissue['color']}]{tissue['color']}[/]"
-        figures = (f"{tissue[key]:g}" for key in ("index", "mpp", "min_area_um2", "min_hole_um2", "min_confidence"))
+        keys = ("index", "mpp", "min_area_um2", "max_area_um2", "min_hole_um2", "min_confidence")
+        figures = (f"{tissue[key]:g}" for key in keys)
         rows.add_row(tissue["name"], *figures, color)
     for key in ("name", "form", "tile_px", "normalisation", "sha256"):
         out.print(f"{key:<14} {escape(str(card[key]))}")
