@@ -16,11 +16,12 @@ Frame: g, pixels of the sweep's grid. Axes: B tile, T tissue, H rows, W columns.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import zarr
@@ -29,15 +30,11 @@ from zarr.codecs import ZstdCodec
 from omniwsi.geometry import Box
 from omniwsi.grid import Grid, Tile
 
-if TYPE_CHECKING:  # not in a process that only reads what is finished
-    from torch import Tensor
-
 STRIP_ROWS = 512
 """Rows written, and recorded, at a time: the height of a chunk."""
 _CHUNK_PX = 512
 _COLUMN_PX = 2048
 """Width of what is blended and written together, a shard: where no tile falls, nothing is held, computed or written."""
-
 _WRITERS = 4
 """Columns written at once: a single one is 30 Mpx/s of three tissues."""
 
@@ -91,7 +88,7 @@ class Mosaic:
         """Those of `tiles` that reach rows not yet recorded."""
         return tuple(tile for tile in tiles if tile.g_box.y1 > self.rows_done and not self.finished)
 
-    def add(self, tiles: Sequence[Tile], probs_BTHW: np.ndarray | Tensor) -> None:
+    def add(self, tiles: Sequence[Tile], probs_BTHW: Any) -> None:
         """Row-major, all tiles that `missing` named; all by arrays, or all by tensors of one device."""
         window = self._window = self._window or _Window(self.grid, probs_BTHW)
         for tile, probs_THW in zip(tiles, probs_BTHW, strict=False):
@@ -206,13 +203,9 @@ class _Window:
     Blending uses what both call alike.
     """
 
-    def __init__(self, grid: Grid, like: np.ndarray | Tensor) -> None:
-        self.xp: Any = np
-        self._where: dict[str, Any] = {}
-        if not isinstance(like, np.ndarray):
-            import torch
-
-            self.xp, self._where = torch, {"device": like.device}
+    def __init__(self, grid: Grid, like: Any) -> None:
+        self.xp: Any = sys.modules[type(like).__module__]  # what only reads a finished mosaic never imports PyTorch
+        self._where = {} if self.xp is np else {"device": like.device}
         ramp = blending_ramp(grid.tile_px, grid.overlap_px)
         width, height = grid.size
         self.of_tile = self.take(np.outer(ramp, ramp))

@@ -175,7 +175,8 @@ def test_what_ships() -> None:
     assert (path.parent / "SHA256SUMS").read_text().count(path.name) == 1
     card = read_card(path)
     assert [tissue.name for tissue in card.tissues] == [tissue.name for tissue in KIDNEY]
-    assert card.training["command"].startswith("omniwsi train")
+    script, *_ = card.training["command"].split()
+    assert Path(__file__).parents[2].joinpath(script).is_file()
     assert card.training["licences"]
     assert set(card.figures["held_out_dice"]) == {tissue.name for tissue in KIDNEY}
     assert "diagnos" in card.limits
