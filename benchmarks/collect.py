@@ -13,7 +13,7 @@ Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, tho
 `kidney_ki_split.csv`: the same, the quarter held out that no network before has seen. `more.csv` is what
 `kidney_patches_labels.geojson` says of other tissues in 33 of these patches, where a network's outlines were agreed to or refused by
 eye, by us, no pathologists, and of tubules and vessels around the glomeruli of 27 pictures; `more_split.csv` the same without the sources held
-out. These and `seen.csv` teach and never judge; nothing that ships was taught by them yet (weights.md).
+out. These and `seen.csv` teach and never judge (weights.md).
 """
 
 from __future__ import annotations
