@@ -114,8 +114,8 @@ class SegmentOptions:
 
     def tiles_at_once(self, predictor: Predicts) -> int:
         """A GPU waits while the first of a batch are sent to it: few are a larger part of many."""
-        on_gpu = getattr(predictor, "kind", "cpu") == "cuda"
-        return self.batch_size or (64 * len(getattr(predictor, "devices", "0")) if on_gpu else 16)
+        gpus = len(getattr(predictor, "devices", ())) if _on_gpu(predictor) else 0
+        return self.batch_size or 64 * gpus or 16
 
     @property
     def threads(self) -> int:
@@ -423,9 +423,13 @@ def _predicted(
 
 def _decoder(predictor: Predicts) -> Callable[[Any, Sequence[Tissue]], Any]:
     """Probabilities that were made on a GPU stay there until they are blended."""
-    if getattr(predictor, "kind", "cpu") == "cuda":
+    if _on_gpu(predictor):
         return getattr(predictor, "decode_on_device", predictor.decode)
     return predictor.decode
+
+
+def _on_gpu(predictor: Predicts) -> bool:
+    return getattr(predictor, "kind", "cpu") == "cuda"
 
 
 def _one_ahead(items: Generator[_Item]) -> Generator[_Item]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from omniwsi.errors import UnknownTissue, UsageError
 from omniwsi.tissues import (
     KIDNEY,
+    Tissue,
     select,
     sweeps,
     with_max_areas,
@@ -63,20 +65,18 @@ def test_min_area_of_a_tissue_not_asked_for() -> None:
         with_min_areas(KIDNEY[:2], "ptc=5")
 
 
-def test_max_areas() -> None:
-    assert {t.max_area_um2 for t in with_max_areas(KIDNEY, "2e5")} == {200_000.0}
-    assert with_max_areas(KIDNEY, "") == KIDNEY
-    assert with_max_areas(KIDNEY, "capsule=0")[2] == replace(KIDNEY[2], max_area_um2=0.0)
-    with pytest.raises(UsageError, match="--max-area"):
-        with_max_areas(KIDNEY, "vessel=-1")
-
-
-def test_min_holes() -> None:
-    assert {t.min_hole_um2 for t in with_min_holes(KIDNEY, "50")} == {50.0}
-    assert with_min_holes(KIDNEY, "") == KIDNEY
-    assert with_min_holes(KIDNEY, "vessel=0")[4] == replace(KIDNEY[4], min_hole_um2=0.0)
-    with pytest.raises(UsageError, match="--min-hole"):
-        with_min_holes(KIDNEY, "vessel=-1")
+@pytest.mark.parametrize(
+    ("changed", "field", "flag"),
+    [(with_max_areas, "max_area_um2", "--max-area"), (with_min_holes, "min_hole_um2", "--min-hole")],
+)
+def test_largest_areas_and_smallest_holes(
+    changed: Callable[[Sequence[Tissue], str], tuple[Tissue, ...]], field: str, flag: str
+) -> None:
+    assert {getattr(tissue, field) for tissue in changed(KIDNEY, "2e5")} == {200_000.0}
+    assert changed(KIDNEY, "") == KIDNEY
+    assert changed(KIDNEY, "vessel=7") == (*KIDNEY[:4], replace(KIDNEY[4], **{field: 7.0}), KIDNEY[5])
+    with pytest.raises(UsageError, match=flag):
+        changed(KIDNEY, "vessel=-1")
 
 
 def test_min_confidences() -> None:

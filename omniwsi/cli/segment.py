@@ -246,14 +246,13 @@ class _Job:
 
 
 def _seconds_a_tile(predictor: Predicts, options: SegmentOptions) -> float:
-    """Measured on this machine, now: the faster of two batches, which on a processor are half as large as a run's."""
+    """Measured on this machine, now, with as many tiles at once as a run has, but no more than 8: the faster of two batches."""
     import time
 
     import numpy as np
 
-    count = options.tiles_at_once(predictor)
     side = predictor.card.tile_px
-    tiles = np.full((count if count > 16 else -(-count // 2), side, side, 3), 200, np.uint8)
+    tiles = np.full((min(options.tiles_at_once(predictor), 8), side, side, 3), 200, np.uint8)
     spent = []
     for _ in range(2):
         began = time.perf_counter()

@@ -24,6 +24,7 @@ class Flipped:
         self._predictor = predictor
         self.card = predictor.card
         self.kind = getattr(predictor, "kind", "cpu")
+        self.devices = getattr(predictor, "devices", ["cpu"])
         self.precision = getattr(predictor, "precision", "auto")
 
     def encode(self, pixels_BHWC: np.ndarray) -> list[Any]:
