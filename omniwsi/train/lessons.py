@@ -83,8 +83,8 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """Of one tissue."""
+class _Pool:
+    """The samples of one tissue."""
 
     found: tuple[tuple[Sample, ...], ...]
     """[stain] -> samples, of stains that have some of it"""
@@ -115,7 +115,7 @@ class Lessons:
             real.append(at_mpp(stored, patch.mpp))
             if self._implies(options):
                 others += implied(stored, patch.mpp, tissues)
-        self._real, self._known, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
+        self._real, self._pools, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
 
     @staticmethod
     def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[Sample, ...]:
@@ -149,7 +149,7 @@ class Lessons:
         if self._implied and torch.rand((), generator=generator) < implied_share:
             return _pick(self._implied, generator).pick(generator)
         if options.recipe.balanced:
-            return _pick(self._known, generator).pick(generator)
+            return _pick(self._pools, generator).pick(generator)
         return _pick(self._real, generator)
 
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
@@ -173,16 +173,16 @@ def _collected(lessons: Sequence[Future[Lesson]]) -> Batch:
     return Batch(tuple(lesson.result() for lesson in lessons))
 
 
-def _by_tissue(samples: Sequence[Sample]) -> tuple[_Known, ...]:
+def _by_tissue(samples: Sequence[Sample]) -> tuple[_Pool, ...]:
     stains_of: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples:
         stains_of.setdefault(sample.tissue.name, {}).setdefault(sample.stain, []).append(sample)
-    known = []
+    pools = []
     for stains in stains_of.values():
         groups = [(any(map(_shows_any, group)), tuple(group)) for group in stains.values()]
         found = tuple(group for some, group in groups if some)
-        known.append(_Known(found, tuple(sample for some, group in groups if not some for sample in group)))
-    return tuple(known)
+        pools.append(_Pool(found, tuple(sample for some, group in groups if not some for sample in group)))
+    return tuple(pools)
 
 
 def _shows_any(sample: Sample) -> bool:
