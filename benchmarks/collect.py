@@ -38,7 +38,21 @@ from omniwsi.tissues import KIDNEY
 from omniwsi.train.data import MANIFEST_COLUMNS, read_patches, read_split
 
 TYPICAL_GLOMERULUS_UM = 190
+GLOMERULI = "kidney_glomeruli_"
+"""How the names of the folders begin whose pictures are labelled as to glomeruli."""
 AIDPATH_MPP = 0.5
+MPP_BY_NUCLEI = {
+    f"{name}.jpg": 0.5
+    for name in (
+        "20180002-Masson",
+        "20180002-PASM",
+        "20180021-Masson",
+        "20180031-Masson",
+        "20181340-Masson",
+        "20181350-PASM",
+    )
+}
+"""Pictures whose glomeruli are so large or small that their size tells the wrong magnification; nuclei are 10 to 15 px across."""
 STATED_MPP = {"0400": 0.25, "0200": 0.5, "200": 0.5}
 """What some file names say of the magnification, 40 or 20 times."""
 GLAS_MPP = 0.62
@@ -59,12 +73,11 @@ MARGIN_PX, LEAST_PX = 40, 384
 
 
 def main(data: Path, manifest: Path) -> None:
-    pictures = list(glomeruli(data / "kidney_glomeruli_bupt"))
-    rows = [
-        *pictures,
+    pictures = [
+        *glomeruli(data / "kidney_glomeruli_bupt"),
         *glomeruli(data / "kidney_glomeruli_aidpath", AIDPATH_MPP),
-        *colon(data / "gland_glas"),
     ]
+    rows = [*pictures, *colon(data / "gland_glas")]
     if (data / HE2).exists():
         drawn, seen = windows(data / HE2, manifest.parent / "he2")
         rows += drawn
@@ -121,7 +134,8 @@ def more_of(pictures: Sequence[tuple], folder: Path) -> Iterator[tuple]:
     folder.mkdir(exist_ok=True)
     features = features_of(MORE_LABELS)
     for path, _, own, mpp, source, stain in pictures:
-        collection = f"bupt {stain}" if "bupt" in source else "ki"
+        whose = source.partition("/")[0].removeprefix(GLOMERULI)
+        collection = f"{whose} {stain}" if source.startswith(GLOMERULI) else "ki"
         name = "/".join(path.parts[-3:])
         about = [(said, outline) for said, outline in features if said["image"] == name]
         for tissue, (present, known) in known_tissues(about, mpp).items():
@@ -158,7 +172,7 @@ def glomeruli(folder: Path, mpp: float | None = None):
         mask = folder / "masks" / f"{image.stem}.png"
         parts = image.stem.split("-")
         stain = {"Masson": "tri", "PASM": "sil", "PAS": "pas"}.get(parts[1], "pas") if len(parts) > 1 else "pas"
-        stated = next((mpp for said, mpp in STATED_MPP.items() if said in parts), mpp)
+        stated = MPP_BY_NUCLEI.get(image.name) or next((mpp for said, mpp in STATED_MPP.items() if said in parts), mpp)
         yield image, mask, "capsule", stated or likely_mpp(mask), f"{folder.name}/{parts[0]}", stain
 
 
