@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes weights/renal6.safetensors and the figures on its card from the weights that shipped first: some five hours of two cores that
+# Makes weights/renal6.safetensors and the figures on its card from the weights that shipped first: some eight hours of two cores that
 # multiply bfloat16, by what each training took.
 #
 #     benchmarks/renal6.sh DATA OUT
 #
-# DATA holds what collect.py asks for. Two lines of training, one for slides and one for patches, and their mean (weights.md says why);
+# DATA holds what collect.py asks for. Two lines of training, one for slides and one for patches, one more from their mean, and the mean of all (weights.md says why);
 # all of it twice, side by side: `final` learns from every patch, its twin `held` does not see a quarter of the sources and is judged by
 # them. Stopped, it goes on with the same command.
 set -euo pipefail
@@ -33,7 +33,19 @@ both_lines() { # SIDE KIDNEY_KI MORE STEPS [OPTION...]
     average "$side/patches.safetensors" "$side/start.safetensors" "$side/more/weights.safetensors"
     teach "$side/seen" "$side/patches.safetensors" "$ki" others.csv seen.csv "$more" --crop 256 --batch-size 4 \
         --steps 2300 --learning-rate 4e-4 "$@"
-    average "$side/renal6.safetensors" "$side/slides/weights.safetensors" "$side/seen/weights.safetensors" --paint-from 0.3
+    average "$side/half.safetensors" "$side/slides/weights.safetensors" "$side/seen/weights.safetensors"
+    teach "$side/quarter" "$side/patches.safetensors" "$ki" others.csv seen.csv "$more" --crop 256 --batch-size 4 \
+        --steps 2400 --learning-rate 4e-4 --seed 1 "$@"
+    average "$side/three.safetensors" "$side/half.safetensors" "$side/quarter/weights.safetensors"
+    teach "$side/all" "$side/three.safetensors" "$ki" others.csv seen.csv "$more" --crop 256 --batch-size 4 \
+        --steps 2050 --learning-rate 3e-4 --seed 3 "$@"
+    last_mean "$side"
+}
+
+last_mean() { # SIDE: shares of 5, 1 and 4, each named as often
+    local slides=$1/slides/weights.safetensors seen=$1/seen/weights.safetensors all=$1/all/weights.safetensors
+    average "$1/renal6.safetensors" "$slides" "$slides" "$slides" "$slides" "$slides" "$seen" "$all" "$all" "$all" "$all" \
+        --paint-from 0.3 --paint-from proximal_tubule=0.35 --paint-from capsule=0.5 --paint-from tuft=0.5 --paint-from ptc=0.5
 }
 
 export OMP_NUM_THREADS=1  # a process a core is quicker than two cores for one
