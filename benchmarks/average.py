@@ -25,6 +25,9 @@ def main(out: Path, paths: Sequence[Path], paint_from: Mapping[str, float]) -> N
     mean = networks[-1]
     mean.card = mean.card.with_figures({})
     state = {name: torch.stack([own[name].float() for own in weights]).mean(0) for name in weights[0]}
+    unknown = paint_from.keys() - {"", *(tissue.name for tissue in mean.card.tissues)}
+    if unknown:
+        raise SystemExit(f"--paint-from: no tissue is called {', '.join(sorted(unknown))}")
     last_bias_T = state["controller.weight"][-1, -len(mean.card.tissues) :]  # of logit 1, which is foreground's
     for index, tissue in enumerate(mean.card.tissues):
         probability = paint_from.get(tissue.name, paint_from[""])

@@ -23,7 +23,7 @@ average() {
     python "$here/average.py" "$@"
 }
 
-both_lines() { # SIDE KIDNEY_KI MORE STEPS [OPTION...]
+all_lines() { # SIDE KIDNEY_KI MORE STEPS [OPTION...]
     local side=$1 ki=$2 more=$3 steps=$4 small=(--crop 128 --finish 256)
     shift 4
     teach "$side/slides" before.safetensors "$ki" others.csv "${small[@]}" --steps "$steps" "$@"
@@ -49,9 +49,9 @@ last_mean() { # SIDE: shares of 5, 1 and 4, each named as often
 }
 
 export OMP_NUM_THREADS=1  # a process a core is quicker than two cores for one
-both_lines final kidney_ki.csv more.csv 4400 --held-out 0 &
+all_lines final kidney_ki.csv more.csv 4400 --held-out 0 &
 final=$!
-both_lines held kidney_ki_split.csv more_split.csv 3500
+all_lines held kidney_ki_split.csv more_split.csv 3500
 wait "$final"
 
 omniwsi evaluate kidney_ki_split.csv --weights held/renal6.safetensors --held-out 0.25 --device cpu -o held/judged
