@@ -9,11 +9,11 @@ tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates). `se
 glomeruli, tubules and vessels that a network found there and that were agreed to or refused by eye, and of fields of 258 and 516 um, where
 vessels are and are not. All by us, no pathologists; none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
 
-Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right; and
-`kidney_ki_split.csv`: the same, the quarter held out that no network before has seen. `more.csv` is what
+Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right. `more.csv` is what
 `kidney_patches_labels.geojson` says of other tissues in 33 of these patches, where a network's outlines were agreed to or refused by
-eye, by us, no pathologists, and of tubules, vessels, capillaries and tufts in 51 pictures of glomeruli; `more_split.csv` the same without the sources held
-out. These and `seen.csv` teach and never judge (weights.md).
+eye, by us, no pathologists, and of tubules, vessels, capillaries and tufts in 51 pictures of glomeruli. This and `seen.csv` teach and never judge
+(weights.md). Both once more for each way to hold patches out, `more` without the sources held out: `_split` holds out the quarter that no network
+before the first folds has seen, `_all` all of `kidney_ki`, and `_fold0` to `_fold2` each a third, every source once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shapely.geometry import box, shape
 from omniwsi.geometry import Box
 from omniwsi.slide import open_slide
 from omniwsi.tissues import KIDNEY
-from omniwsi.train.data import MANIFEST_COLUMNS, read_patches, read_split
+from omniwsi.train.data import MANIFEST_COLUMNS, folds_by_source, read_patches, read_split
 
 TYPICAL_GLOMERULUS_UM = 190
 GLOMERULI = "kidney_glomeruli_"
@@ -59,7 +59,7 @@ GLAS_MPP = 0.62
 ABSENT_FROM_COLON = ("distal_tubule", "proximal_tubule", "capsule", "tuft")
 EXCHANGED = "tri/68"
 SOURCE = MANIFEST_COLUMNS.index("source")
-HELD_OUT = 0.25
+HELD_OUT, FOLDS = 0.25, 3
 HE2 = Path("wsi", "kidney_HE2_38927x35509.tiff")
 HE2_LABELS, SEEN_LABELS, MORE_LABELS = (
     Path(__file__).with_name(f"kidney_{name}_labels.geojson") for name in ("HE2", "HE2_seen", "patches")
@@ -85,17 +85,23 @@ def main(data: Path, manifest: Path) -> None:
     write(manifest, rows, "train")  # what is judged are the patches of kidney_ki
     patches = list(put_right(data / "kidney_ki"))
     write(manifest.with_name("kidney_ki.csv"), patches, "")
-    held_out = {patch.source for patch in read_split([data / "kidney_ki"], KIDNEY, HELD_OUT, 0)[1]}
-    sides = ["held-out" if source in held_out else "train" for *_, source, _ in patches]
-    write(
-        manifest.with_name("kidney_ki_split.csv"),
-        [(*row, None, side) for row, side in zip(patches, sides, strict=True)],
-        "",
-    )
     more = list(more_of([*patches, *pictures], manifest.parent / "more"))
     write(manifest.with_name("more.csv"), more, "")
-    taught = [row for row in more if row[SOURCE] not in held_out]
-    write(manifest.with_name("more_split.csv"), taught, "")
+    for way, held_out in ways_to_hold_out(data / "kidney_ki").items():
+        sided = [(*row, None, "held-out" if row[SOURCE] in held_out else "train") for row in patches]
+        write(manifest.with_name(f"kidney_ki_{way}.csv"), sided, "")
+        taught = [row for row in more if row[SOURCE] not in held_out]
+        write(manifest.with_name(f"more_{way}.csv"), taught, "")
+
+
+def ways_to_hold_out(folder: Path) -> dict[str, set[str]]:
+    """Name -> the sources that judge."""
+    patches = read_patches(folder, KIDNEY)
+    placed = folds_by_source(patches, FOLDS)
+    ways = {f"fold{k}": {source for source, fold in placed.items() if fold == k} for k in range(FOLDS)}
+    ways["split"] = {patch.source for patch in read_split([folder], KIDNEY, HELD_OUT, 0)[1]}
+    ways["all"] = set(placed)
+    return ways
 
 
 def write(manifest: Path, rows: list[tuple], split: str) -> None:

@@ -218,20 +218,39 @@ def _load_mask(path: Path | None, patch: Patch, shape: tuple[int, ...], default:
     return mask_HW
 
 
-def at_mpp(sample: Sample, mpp: float) -> Sample:
-    """`sample`, whose pixels are `mpp` micrometres, at the mpp of its tissue. Known is what is wholly known."""
+Pictures = dict[tuple[str, float, float], np.ndarray]
+"""(file, its mpp, mpp wanted) -> pixels_HWC: all labels of a picture share its pixels."""
+
+
+def at_mpp(sample: Sample, mpp: float, pictures: Pictures | None = None) -> Sample:
+    """`sample`, whose pixels are `mpp` micrometres, at the mpp of its tissue. Known is what is wholly known.
+
+    Pixels of a file are taken from `pictures` where they are there already, and put there where not.
+    """
     scale = mpp / sample.tissue.mpp
-    if scale == 1:
-        return sample
     height, width = sample.mask_HW.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    pixels = Image.fromarray(sample.pixels_HWC).resize(size, Image.Resampling.LANCZOS)
+    key = sample.image, mpp, sample.tissue.mpp
+    pictures = pictures if pictures is not None and sample.image else {}
+    if key not in pictures:
+        pictures[key] = _resized(sample.pixels_HWC, size, Image.Resampling.LANCZOS)
     how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-    mask, known = (
-        np.asarray(Image.fromarray(plane.astype(np.uint8) * 255).resize(size, how))
-        for plane in (sample.mask_HW, sample.known_HW)
+    mask_HW, known_HW = (
+        _resized(plane.astype(np.uint8) * 255, size, how) for plane in (sample.mask_HW, sample.known_HW)
     )
-    return replace(sample, pixels_HWC=np.asarray(pixels), mask_HW=mask > 127, known_HW=known > 250)
+    return replace(
+        sample, pixels_HWC=pictures[key], mask_HW=_one_byte(mask_HW > 127), known_HW=_one_byte(known_HW > 250)
+    )
+
+
+def _resized(plane: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
+    return plane if size == plane.shape[1::-1] else np.asarray(Image.fromarray(plane).resize(size, how))
+
+
+def _one_byte(plane_HW: np.ndarray) -> np.ndarray:
+    """The same; one byte in all where it says one thing everywhere, as the masks of most labels do."""
+    first = plane_HW.flat[0]
+    return np.broadcast_to(first, plane_HW.shape) if (plane_HW == first).all() else plane_HW
 
 
 _EXCLUDES = ("distal_tubule", "proximal_tubule", "vessel", "ptc")
@@ -240,7 +259,9 @@ _ENLARGED_TO_IMPLY = 2.0
 """How far a patch may be enlarged to tell of a finer tissue; beyond, nothing of that tissue could be seen in it."""
 
 
-def implied(stored: Sample, mpp: float, tissues: Sequence[Tissue]) -> Iterator[Sample]:
+def implied(
+    stored: Sample, mpp: float, tissues: Sequence[Tissue], pictures: Pictures | None = None
+) -> Iterator[Sample]:
     """What the label of one tissue says of others, each at its own mpp and known only where it says something.
 
     Tubules, vessels and capillaries exclude each other and lie outside of glomeruli; a tuft lies inside of its capsule.
@@ -250,7 +271,7 @@ def implied(stored: Sample, mpp: float, tissues: Sequence[Tissue]) -> Iterator[S
     for name, (mask_HW, known_HW) in _says(stored.tissue.name, stored.mask_HW).items():
         tissue, known_HW = by_name.get(name), known_HW & stored.known_HW
         if tissue is not None and mpp <= _ENLARGED_TO_IMPLY * tissue.mpp and known_HW.any():
-            yield at_mpp(replace(stored, mask_HW=mask_HW, known_HW=known_HW, tissue=tissue), mpp)
+            yield at_mpp(replace(stored, mask_HW=mask_HW, known_HW=known_HW, tissue=tissue), mpp, pictures)
 
 
 def _says(name: str, mask_HW: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

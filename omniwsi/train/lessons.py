@@ -25,7 +25,7 @@ from omniwsi.model.omniseg import scale_code
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.augment import Crop, cut, recolor
-from omniwsi.train.data import Patch, Sample, as_stored, at_mpp, implied
+from omniwsi.train.data import Patch, Pictures, Sample, as_stored, at_mpp, implied
 from omniwsi.train.options import TrainOptions
 
 _STEPS_AHEAD = 4
@@ -110,11 +110,12 @@ class Lessons:
         self._drawn = self._draw(tissues, options)
         real: list[Sample] = []
         others: list[Sample] = []
+        pictures: Pictures = {}
         for patch in patches:
             stored = as_stored(patch)
-            real.append(at_mpp(stored, patch.mpp))
+            real.append(at_mpp(stored, patch.mpp, pictures))
             if self._implies(options):
-                others += implied(stored, patch.mpp, tissues)
+                others += implied(stored, patch.mpp, tissues, pictures)
         self._real, self._pools, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
 
     @staticmethod

@@ -12,6 +12,7 @@ from omniwsi.errors import DataError
 from omniwsi.tissues import KIDNEY, Tissue, with_mpps
 from omniwsi.train.data import (
     Patch,
+    Pictures,
     Sample,
     as_stored,
     at_mpp,
@@ -302,3 +303,18 @@ def test_known_is_only_what_is_wholly_known() -> None:
     assert half.known_HW.shape == (20, 20)
     assert half.known_HW[:, :9].all()
     assert not half.known_HW[:, 10:].any()
+
+
+def test_labels_of_one_picture_share_its_pixels(tmp_path: Path) -> None:
+    """A field of six labels costs the memory of its picture once at each mpp, and every label says what it says alone."""
+    (patch,) = read_patches(write_square(tmp_path, "1_1_pt"), KIDNEY)
+    pictures: Pictures = {}
+    stored = as_stored(patch)
+    shared = [at_mpp(stored, patch.mpp, pictures), *implied(stored, patch.mpp, KIDNEY, pictures)]
+    alone = [at_mpp(stored, patch.mpp), *implied(stored, patch.mpp, KIDNEY)]
+    assert len({id(sample.pixels_HWC) for sample in shared}) == len({sample.tissue.mpp for sample in shared}) == 2
+    for one, other in zip(shared, alone, strict=True):
+        assert one.tissue == other.tissue
+        for plane in ("pixels_HWC", "mask_HW", "known_HW"):
+            np.testing.assert_array_equal(getattr(one, plane), getattr(other, plane))
+    assert all(sample.mask_HW.strides == (0, 0) for sample in shared[1:]), "nothing everywhere is one byte"
