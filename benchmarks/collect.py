@@ -23,6 +23,7 @@ import json
 import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -68,6 +69,8 @@ WINDOW_PX, LEAST_KNOWN, LEAST_PRESENT = 1024, 0.06, 0.005
 """Of level 0; shares of what is shown from which on it is worth its place."""
 ELSEWHERE = "he elsewhere"
 """The stain of squares in which a tissue is not, of what was drawn."""
+SLIDE, WINDOWS_A_SHARE, MOST_SHARES = "he slide", 50, 4
+"""The stain of squares in which a tissue is."""
 MARGIN_PX, LEAST_PX = 40, 384
 """Around what is known; the shortest side."""
 
@@ -80,8 +83,9 @@ def main(data: Path, manifest: Path) -> None:
     rows = [*pictures, *colon(data / "gland_glas")]
     if (data / HE2).exists():
         drawn, seen = windows(data / HE2, manifest.parent / "he2")
-        rows += drawn
-        write(manifest.with_name("seen.csv"), seen, "train")
+        shares = shares_of_slide([*drawn, *seen])
+        rows += shares[: len(drawn)]
+        write(manifest.with_name("seen.csv"), shares[len(drawn) :], "train")
     write(manifest, rows, "train")  # what is judged are the patches of kidney_ki
     patches = list(put_right(data / "kidney_ki"))
     write(manifest.with_name("kidney_ki.csv"), patches, "")
@@ -217,10 +221,27 @@ def windows(path: Path, folder: Path) -> tuple[list[tuple], list[tuple]]:
                 rows = drawn if elsewhere == ELSEWHERE else seen
                 if present.intersects(box_of(window)):
                     raster(present, window).save(mask)
-                    rows.append((image, mask, tissue, mpp, "HE2", "he slide", valid, "train"))
+                    rows.append((image, mask, tissue, mpp, "HE2", SLIDE, valid, "train"))
                 else:
                     rows.append((image, None, tissue, mpp, "HE2", elsewhere, valid, "train"))
     return drawn, seen
+
+
+def shares_of_slide(rows: Sequence[tuple]) -> list[tuple]:
+    """The same, what shows a tissue of the slide in several stains where there is much of it, in turns.
+
+    Stains are drawn equally often: as one, hundreds of arteries would be drawn no more often than two patches of another stain.
+    """
+    shown = Counter(tissue for _, _, tissue, _, _, stain, *_ in rows if stain == SLIDE)
+    seen: Counter[str] = Counter()
+    shared = []
+    for image, mask, tissue, mpp, source, stain, *rest in rows:
+        if stain == SLIDE:
+            shares = min(MOST_SHARES, math.ceil(shown[tissue] / WINDOWS_A_SHARE))
+            stain = f"{SLIDE} {seen[tissue] % shares}"
+            seen[tissue] += 1
+        shared.append((image, mask, tissue, mpp, source, stain, *rest))
+    return shared
 
 
 def outlined(mpp: float) -> Iterator[tuple[str, shapely.Geometry, shapely.Geometry, str]]:
