@@ -23,7 +23,6 @@ import json
 import math
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -67,10 +66,9 @@ HE2_LABELS, SEEN_LABELS, MORE_LABELS = (
 )
 WINDOW_PX, LEAST_KNOWN, LEAST_PRESENT = 1024, 0.06, 0.005
 """Of level 0; shares of what is shown from which on it is worth its place."""
+MPPS = {tissue.name: tissue.mpp for tissue in KIDNEY}
 ELSEWHERE = "he elsewhere"
 """The stain of squares in which a tissue is not, of what was drawn."""
-SLIDE, WINDOWS_A_SHARE, MOST_SHARES = "he slide", 50, 4
-"""The stain of squares in which a tissue is."""
 MARGIN_PX, LEAST_PX = 40, 384
 """Around what is known; the shortest side."""
 
@@ -83,9 +81,8 @@ def main(data: Path, manifest: Path) -> None:
     rows = [*pictures, *colon(data / "gland_glas")]
     if (data / HE2).exists():
         drawn, seen = windows(data / HE2, manifest.parent / "he2")
-        shares = shares_of_slide([*drawn, *seen])
-        rows += shares[: len(drawn)]
-        write(manifest.with_name("seen.csv"), shares[len(drawn) :], "train")
+        rows += drawn
+        write(manifest.with_name("seen.csv"), seen, "train")
     write(manifest, rows, "train")  # what is judged are the patches of kidney_ki
     patches = list(put_right(data / "kidney_ki"))
     write(manifest.with_name("kidney_ki.csv"), patches, "")
@@ -203,15 +200,24 @@ def colon(folder: Path):
 
 
 def windows(path: Path, folder: Path) -> tuple[list[tuple], list[tuple]]:
-    """Squares of a slide wherever something is known of a tissue: its mask, and where that says something. Drawn; and seen."""
+    """Squares of a slide wherever something is known of a tissue: its mask, and where that says something. Drawn; and seen.
+
+    What is known in them of other tissues of the same mpp is written, too, so that one square teaches all of it at once.
+    """
     folder.mkdir(exist_ok=True)
     drawn: list[tuple] = []
     seen: list[tuple] = []
     with open_slide(path) as slide:
         mpp, size = slide.info.mpp[0], slide.info.size
-        for tissue, present, known, elsewhere in outlined(mpp):
+        known_of = list(outlined(mpp))
+        squares_of: dict[tuple[str, float], dict[Box, None]] = {}
+        for tissue, present, known, elsewhere in known_of:
+            squares_of.setdefault((elsewhere, MPPS[tissue]), {}).update(dict.fromkeys(squares(present, known, size)))
+        for tissue, present, known, elsewhere in known_of:
             shapely.prepare(known)
-            for window in squares(present, known, size):
+            for window in squares_of[elsewhere, MPPS[tissue]]:
+                if not worth_it(present, known, window):
+                    continue
                 image = folder / "{}_{}_{}x{}.png".format(window.x0, window.y0, *window.size)
                 name = f"{image.stem}_{tissue}_{elsewhere.replace(' ', '_')}"
                 mask, valid = (folder / f"{name}_{what}.png" for what in ("mask", "valid"))
@@ -221,27 +227,10 @@ def windows(path: Path, folder: Path) -> tuple[list[tuple], list[tuple]]:
                 rows = drawn if elsewhere == ELSEWHERE else seen
                 if present.intersects(box_of(window)):
                     raster(present, window).save(mask)
-                    rows.append((image, mask, tissue, mpp, "HE2", SLIDE, valid, "train"))
+                    rows.append((image, mask, tissue, mpp, "HE2", "he slide", valid, "train"))
                 else:
                     rows.append((image, None, tissue, mpp, "HE2", elsewhere, valid, "train"))
     return drawn, seen
-
-
-def shares_of_slide(rows: Sequence[tuple]) -> list[tuple]:
-    """The same, what shows a tissue of the slide in several stains where there is much of it, in turns.
-
-    Stains are drawn equally often: as one, hundreds of arteries would be drawn no more often than two patches of another stain.
-    """
-    shown = Counter(tissue for _, _, tissue, _, _, stain, *_ in rows if stain == SLIDE)
-    seen: Counter[str] = Counter()
-    shared = []
-    for image, mask, tissue, mpp, source, stain, *rest in rows:
-        if stain == SLIDE:
-            shares = min(MOST_SHARES, math.ceil(shown[tissue] / WINDOWS_A_SHARE))
-            stain = f"{SLIDE} {seen[tissue] % shares}"
-            seen[tissue] += 1
-        shared.append((image, mask, tissue, mpp, source, stain, *rest))
-    return shared
 
 
 def outlined(mpp: float) -> Iterator[tuple[str, shapely.Geometry, shapely.Geometry, str]]:
@@ -286,12 +275,17 @@ def squares(present: shapely.Geometry, known: shapely.Geometry, size: tuple[int,
             if not known.intersects(box_of(window)):
                 continue
             shown = around(known.intersection(box_of(window)).bounds, window)
-            square = box_of(shown)
-            if (
-                known.intersection(square).area >= LEAST_KNOWN * square.area
-                or present.intersection(square).area >= LEAST_PRESENT * square.area
-            ):
+            if worth_it(present, known, shown):
                 yield shown
+
+
+def worth_it(present: shapely.Geometry, known: shapely.Geometry, window: Box) -> bool:
+    square = box_of(window)
+    shown = known.intersection(square)
+    return bool(
+        shown.area >= LEAST_KNOWN * square.area
+        or (shown.area and present.intersection(square).area >= LEAST_PRESENT * square.area)
+    )
 
 
 def around(bounds: tuple[float, float, float, float], window: Box) -> Box:

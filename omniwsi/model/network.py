@@ -31,5 +31,10 @@ class Network(nn.Module):
         """logits_BT2HW; logit 1 above logit 0 is foreground."""
 
     @abstractmethod
-    def forward(self, x_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor | None = None) -> Tensor:
-        """logits_B2HW: image b for tissue index `tissue_B[b]` (and scale code `scale_B[b]` where the form asks for it)."""
+    def forward(
+        self, x_BCHW: Tensor, tissue_P: Tensor, scale_P: Tensor | None = None, image_P: Tensor | None = None
+    ) -> Tensor:
+        """logits_P2HW: image `image_P[p]` for tissue index `tissue_P[p]` (and scale code `scale_P[p]` where the form asks for it).
+
+        Without `image_P` every image is asked once, in order.
+        """

@@ -46,13 +46,17 @@ class OmniSeg(Network):
         heads_BTK = self._write_heads(features.code_BF, tissue_T.expand(B, -1), scale_T.expand(B, -1))
         return run_heads(features.map_BDHW, heads_BTK.to(features.map_BDHW.dtype), self.card.head)
 
-    def forward(self, x_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor | None = None) -> Tensor:
-        """logits_B2HW: image b for tissue index `tissue_B[b]` (and scale code `scale_B[b]` in the trilinear form)."""
+    def forward(
+        self, x_BCHW: Tensor, tissue_P: Tensor, scale_P: Tensor | None = None, image_P: Tensor | None = None
+    ) -> Tensor:
+        """As `Network.forward`; the trunk sees each image once, however many tissues are asked of it."""
         features = self.encode(x_BCHW)
-        if scale_B is None:
-            scale_B = torch.zeros_like(tissue_B)
-        heads_B1K = self._write_heads(features.code_BF, tissue_B[:, None], scale_B[:, None])
-        return run_heads(features.map_BDHW, heads_B1K.to(features.map_BDHW.dtype), self.card.head)[:, 0]
+        if image_P is not None:
+            features = Features(features.map_BDHW[image_P], features.code_BF[image_P])
+        if scale_P is None:
+            scale_P = torch.zeros_like(tissue_P)
+        heads_P1K = self._write_heads(features.code_BF, tissue_P[:, None], scale_P[:, None])
+        return run_heads(features.map_BDHW, heads_P1K.to(features.map_BDHW.dtype), self.card.head)[:, 0]
 
     def _write_heads(self, code_BF: Tensor, tissue_BT: Tensor, scale_BT: Tensor) -> Tensor:
         """The controller: 162 numbers for each tile and tissue, heads_BTK.

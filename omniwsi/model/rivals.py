@@ -50,8 +50,11 @@ class _Rival(Network):
         asked = [torch.full((count,), tissue.index, device=device) for tissue in tissues]
         return torch.stack([self._logits(features, tissue_B) for tissue_B in asked], 1)
 
-    def forward(self, x_BCHW: Tensor, tissue_B: Tensor, scale_B: Tensor | None = None) -> Tensor:
-        return self._logits(self.encode(x_BCHW), tissue_B)
+    def forward(
+        self, x_BCHW: Tensor, tissue_P: Tensor, scale_P: Tensor | None = None, image_P: Tensor | None = None
+    ) -> Tensor:
+        """As `Network.forward`; an image of which several tissues are asked is seen as often."""
+        return self._logits(self.encode(x_BCHW if image_P is None else x_BCHW[image_P]), tissue_P)
 
     def planes(self, tissue_B: Tensor, like_BDHW: Tensor) -> Tensor:
         """The one-hot code of each tile's tissue, in every pixel: [B, all tissues, H, W]."""

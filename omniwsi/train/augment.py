@@ -9,7 +9,7 @@ Axes: B image, C colour, H rows, W columns, S the crop's side. Pixels are float3
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,17 +44,25 @@ class Crop:
     pixels_CSS: Tensor
     mask_SS: Tensor
     known_SS: Tensor
+    beside: tuple[tuple[Tensor, Tensor], ...] = ()
+    """(mask_SS, known_SS) of each further label of the picture."""
 
 
-def cut(sample: Sample, side_px: int, how: Augmentation | None, generator: Generator, on_tissue: float = 0) -> Crop:
+def cut(
+    sample: Sample,
+    side_px: int,
+    how: Augmentation | None,
+    generator: Generator,
+    on_tissue: float = 0,
+    beside: Sequence[Sample] = (),
+) -> Crop:
     """A crop of `sample` at a random place, turned, flipped, scaled and bent; the centre, as it is, if `how` is None.
 
     With probability `on_tissue` labelled tissue lies in its middle, or as near as the sample's border allows, where there
-    is any. Beyond the sample its mirror image is shown and nothing is known.
+    is any. Beyond the sample its mirror image is shown and nothing is known. `beside` are other labels of the same pixels.
     """
     pixels_CHW = torch.from_numpy(sample.pixels_HWC.copy()).permute(2, 0, 1).float() / 255
-    mask_HW = torch.from_numpy(sample.mask_HW.copy()).float()
-    height, width = mask_HW.shape
+    height, width = sample.mask_HW.shape
     middle = _tissue_pixel(sample, generator) if on_tissue and _uniform(generator) < on_tissue else None
     grid_SS2 = _sampling_grid(width, height, side_px, how, generator, middle)
     inside_SS = ((grid_SS2 >= -0.5) & (grid_SS2 <= torch.tensor([width - 0.5, height - 0.5]))).all(-1)
@@ -62,9 +70,11 @@ def cut(sample: Sample, side_px: int, how: Augmentation | None, generator: Gener
     pixels = functional.grid_sample(
         pixels_CHW[None], unit[None], "bilinear", padding_mode="reflection", align_corners=False
     )
-    planes_2HW = torch.stack([mask_HW, torch.from_numpy(sample.known_HW.copy()).float()])
-    planes = functional.grid_sample(planes_2HW[None], unit[None], "nearest", "border", align_corners=False)
-    crop = Crop(pixels[0], planes[0, 0], planes[0, 1] * inside_SS)
+    labels = [plane_HW for label in (sample, *beside) for plane_HW in (label.mask_HW, label.known_HW)]
+    planes_PHW = torch.from_numpy(np.stack(labels)).float()
+    planes_PSS = functional.grid_sample(planes_PHW[None], unit[None], "nearest", "border", align_corners=False)[0]
+    own, *others = [(mask_SS, known_SS * inside_SS) for mask_SS, known_SS in planes_PSS.unflatten(0, (-1, 2))]
+    crop = Crop(pixels[0], *own, tuple(others))
     return _with_glass(crop, generator) if how is not None and _uniform(generator) < how.glass else crop
 
 
@@ -77,11 +87,11 @@ def _with_glass(crop: Crop, generator: Generator) -> Crop:
     is_glass_SS = depth_SS > at
     color_C = 0.88 + 0.11 * _uniform(generator) + 0.02 * (torch.rand(3, generator=generator) - 0.5)
     glass = color_C[:, None, None] + 0.008 * torch.randn(crop.pixels_CSS.shape, generator=generator)
-    return Crop(
-        torch.where(is_glass_SS, glass.clamp(0, 1), crop.pixels_CSS),
-        torch.where(is_glass_SS, 0.0, crop.mask_SS),
-        torch.where(is_glass_SS, 1.0, crop.known_SS),
-    )
+    own, *others = [
+        (torch.where(is_glass_SS, 0.0, mask_SS), torch.where(is_glass_SS, 1.0, known_SS))
+        for mask_SS, known_SS in ((crop.mask_SS, crop.known_SS), *crop.beside)
+    ]
+    return Crop(torch.where(is_glass_SS, glass.clamp(0, 1), crop.pixels_CSS), *own, tuple(others))
 
 
 def _tissue_pixel(sample: Sample, generator: Generator) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 So a training goes on bit for bit after a stop, several processes share a batch without a word, and on a GPU the next
 lessons are made while this one is learnt.
 
-Axes: B image, C colour, H rows, W columns.
+Axes: B image, P label of an image (one or more each), C colour, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -38,11 +38,18 @@ as each of its stains, it takes from what is found on patches; drawn as one stai
 class Lesson:
     crop: Crop
     sample: Sample
+    beside: tuple[Tissue, ...] = ()
+    """Other tissues that are labelled in the same picture, as `crop.beside`."""
 
     @property
     def name(self) -> str:
         """What it was made from, for people."""
         return f"{self.sample.image or self.sample.source} ({self.sample.tissue.name})"
+
+    @property
+    def labels(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """(mask_SS, known_SS) of the tissue taught, then of those beside."""
+        return (self.crop.mask_SS, self.crop.known_SS), *self.crop.beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +61,35 @@ class Batch:
         return torch.stack([lesson.crop.pixels_CSS for lesson in self.lessons])
 
     @property
-    def mask_BHW(self) -> Tensor:
-        return torch.stack([lesson.crop.mask_SS for lesson in self.lessons])
+    def mask_PHW(self) -> Tensor:
+        return torch.stack([mask_SS for lesson in self.lessons for mask_SS, _ in lesson.labels])
 
     @property
-    def known_BHW(self) -> Tensor:
-        return torch.stack([lesson.crop.known_SS for lesson in self.lessons])
+    def known_PHW(self) -> Tensor:
+        return torch.stack([known_SS for lesson in self.lessons for _, known_SS in lesson.labels])
 
     @property
-    def tissue_B(self) -> Tensor:
-        return torch.tensor([lesson.sample.tissue.index for lesson in self.lessons])
+    def image_P(self) -> Tensor | None:
+        """The place of each label's picture in the batch; None where each has one label."""
+        places = [b for b, lesson in enumerate(self.lessons) for _ in lesson.labels]
+        return torch.tensor(places) if len(places) > len(self.lessons) else None
 
     @property
-    def scale_B(self) -> Tensor:
-        return torch.tensor([scale_code(lesson.sample.tissue.mpp) for lesson in self.lessons])
+    def tissue_P(self) -> Tensor:
+        return torch.tensor([tissue.index for tissue in self._tissues])
+
+    @property
+    def scale_P(self) -> Tensor:
+        return torch.tensor([scale_code(tissue.mpp) for tissue in self._tissues])
+
+    @property
+    def _tissues(self) -> list[Tissue]:
+        return [tissue for lesson in self.lessons for tissue in (lesson.sample.tissue, *lesson.beside)]
 
     @property
     def informed(self) -> int:
-        """Lessons that say anything."""
-        return sum(bool(lesson.crop.known_SS.any()) for lesson in self.lessons)
+        """Labels that say anything."""
+        return sum(bool(known_SS.any()) for lesson in self.lessons for _, known_SS in lesson.labels)
 
     def parts(self, count: int) -> Iterator[Batch]:
         """As many as `count`, of nearly one size."""
@@ -87,14 +104,16 @@ class _Pool:
     """The samples of one tissue."""
 
     found: tuple[tuple[Sample, ...], ...]
-    """[stain] -> samples, of stains that have some of it"""
+    """[stain] -> samples, of stains that have some of it, drawn by the root of how many there are: drawn equally often, three
+    patches of one are learnt by heart while of another's hundreds each is seen once (benchmarks/weights.md)."""
     nowhere: tuple[Sample, ...]
     """Of all other stains."""
 
     def pick(self, generator: Generator) -> Sample:
         if not self.found or (self.nowhere and torch.rand((), generator=generator) < _NOWHERE):
             return _pick(self.nowhere, generator)
-        return _pick(_pick(self.found, generator), generator)
+        shares = torch.tensor([len(samples) for samples in self.found]).sqrt()
+        return _pick(self.found[int(torch.multinomial(shares, 1, generator=generator))], generator)
 
 
 class Lessons:
@@ -117,6 +136,9 @@ class Lessons:
             if self._implies(options):
                 others += implied(stored, patch.mpp, tissues, pictures)
         self._real, self._pools, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
+        self._labels_of: dict[int, list[Sample]] = {}
+        for sample in real:
+            self._labels_of.setdefault(id(sample.pixels_HWC), []).append(sample)
 
     @staticmethod
     def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[Sample, ...]:
@@ -139,9 +161,16 @@ class Lessons:
         how = recipe.augmentation
         if how.gentler and torch.rand((), generator=generator) >= strength:
             how = how.gentler
-        crop = cut(sample, options.side_px(step), how, generator, options.on_tissue(step))
+        beside = self._beside(sample)
+        crop = cut(sample, options.side_px(step), how, generator, options.on_tissue(step), beside)
         pixels_CSS = recolor(crop.pixels_CSS[None], how, generator)[0]
-        return Lesson(Crop(pixels_CSS, crop.mask_SS, crop.known_SS), sample)
+        return Lesson(replace(crop, pixels_CSS=pixels_CSS), sample, tuple(label.tissue for label in beside))
+
+    def _beside(self, sample: Sample) -> list[Sample]:
+        """What else is labelled in its picture at its mpp: heads cost next to nothing. Not beside what is implied or drawn."""
+        labels = self._labels_of.get(id(sample.pixels_HWC), [])
+        taught = any(label is sample for label in labels)
+        return [label for label in labels if label.tissue != sample.tissue] if taught else []
 
     def _pick_sample(self, implied_share: float, generator: Generator) -> Sample:
         options = self._options

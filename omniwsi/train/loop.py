@@ -183,7 +183,7 @@ class _State:
         return loss
 
     def _gradients(self, batch: Batch) -> float:
-        """Part by part, each weighed by how many of its lessons say anything: the same as of the batch as a whole."""
+        """Part by part, each weighed by how many of its labels say anything: the same as of the batch as a whole."""
         informed = max(1.0, self.ranks.sum(batch.informed, self.device))
         loss = 0.0
         for part in batch.parts(self.options.accumulate):
@@ -196,9 +196,9 @@ class _State:
         return self.ranks.sum(loss, self.device)
 
     def _loss(self, batch: Batch) -> Tensor:
-        logits_B2HW = _forward(self.model, batch, self.device, self.precision)
+        logits_P2HW = _forward(self.model, batch, self.device, self.precision)
         loss = LOSSES[self.options.recipe.loss]
-        return loss(logits_B2HW, batch.mask_BHW.to(self.device), batch.known_BHW.to(self.device))
+        return loss(logits_P2HW, batch.mask_PHW.to(self.device), batch.known_PHW.to(self.device))
 
     def _follow(self) -> None:
         decay = min(self.options.recipe.average, self.step / (self.step + 10))
@@ -320,13 +320,14 @@ def _learning_rate(step: int, options: TrainOptions) -> float:
 
 
 def _forward(model: Network, batch: Batch, device: str, precision: Precision) -> Tensor:
-    """Logits in float32. In bfloat16 the trunk's weights are rounded for the pass, their masters stay float32."""
-    tissue_B, scale_B = batch.tissue_B.to(device), batch.scale_B.to(device)
+    """logits_P2HW in float32. In bfloat16 the trunk's weights are rounded for the pass, their masters stay float32."""
+    image_P = batch.image_P
+    asked = batch.tissue_P.to(device), batch.scale_P.to(device), None if image_P is None else image_P.to(device)
     if precision == "float32":
-        logits_B2HW: Tensor = model(batch.pixels_BCHW.to(device), tissue_B, scale_B)
-        return logits_B2HW
+        logits_P2HW: Tensor = model(batch.pixels_BCHW.to(device), *asked)
+        return logits_P2HW
     rounded = {
         name: value if name.startswith("controller.") else value.bfloat16() for name, value in model.named_parameters()
     }
     x_BCHW = batch.pixels_BCHW.to(device, torch.bfloat16).contiguous(memory_format=torch.channels_last)
-    return functional_call(model, rounded, (x_BCHW, tissue_B, scale_B)).float()
+    return functional_call(model, rounded, (x_BCHW, *asked)).float()

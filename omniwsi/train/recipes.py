@@ -24,8 +24,8 @@ class Recipe:
     batch_size: int
     augmentation: Augmentation
     balanced: bool
-    """Draw tissues equally often, and stains within a tissue, those without any of it in a quarter of its lessons; otherwise
-    patches equally often."""
+    """Draw tissues equally often, and stains within a tissue by the root of how much there is of them, those without any of it in a
+    quarter of its lessons; otherwise patches equally often."""
     implied: float
     """Share of each batch drawn from what labels imply of other tissues."""
     on_tissue: float

@@ -73,11 +73,16 @@ def test_each_image_of_a_batch_may_want_its_own_tissue(model: OmniSeg) -> None:
 
 
 def test_the_trunk_runs_once_however_many_tissues(model: OmniSeg) -> None:
+    """At inference, and where several labels of a picture teach."""
     calls = []
     model.trunk.register_forward_hook(lambda *_: calls.append(1))
+    x, tissue, image = torch.rand(2, 3, 32, 32), torch.tensor([4, 0, 1]), torch.tensor([0, 1, 1])
     with torch.inference_mode():
-        model.decode(model.encode(torch.rand(1, 3, 32, 32)), KIDNEY)
-    assert len(calls) == 1
+        every = model.decode(model.encode(x), [replace(tissue, mpp=SCALE_MPPS[0]) for tissue in KIDNEY])
+        assert len(calls) == 1
+        asked = model(x, tissue, image_P=image)
+    assert len(calls) == 2
+    torch.testing.assert_close(asked, every[image, tissue], rtol=1e-4, atol=1e-5)
 
 
 def test_sides_that_are_no_multiple_of_16(model: OmniSeg) -> None:

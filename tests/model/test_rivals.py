@@ -36,8 +36,10 @@ def test_decode_and_forward_agree(rival: Network) -> None:
         assert every.shape == (4, 6, 2, 32, 32)
         own = rival(x, tissue)
         some = rival.decode(rival.encode(x), [KIDNEY[5], KIDNEY[0]])
+        several = rival(x, torch.tensor([2, 3, 1]), image_P=torch.tensor([1, 1, 3]))
     torch.testing.assert_close(own, every[range(4), tissue], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(some, every[:, [5, 0]], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(several, every[[1, 1, 3], [2, 3, 1]], atol=1e-4, rtol=1e-4)
 
 
 def test_only_cond_none_does_not_know_the_tissue(rival: Network) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,8 @@ def same(a: Batch, b: Batch) -> bool:
     return (
         [lesson.name for lesson in a.lessons] == [lesson.name for lesson in b.lessons]
         and torch.equal(a.pixels_BCHW, b.pixels_BCHW)
-        and torch.equal(a.mask_BHW, b.mask_BHW)
-        and torch.equal(a.known_BHW, b.known_BHW)
+        and torch.equal(a.mask_PHW, b.mask_PHW)
+        and torch.equal(a.known_PHW, b.known_PHW)
     )
 
 
@@ -100,11 +101,11 @@ def test_parts_are_the_batch(data: Path) -> None:
 
 
 def test_balanced_is_over_tissues_then_stains(data: Path) -> None:
-    """One patch in eleven is of distal tubules, and one of the other stain: half of the lessons, and a quarter."""
+    """One patch in eleven is of distal tubules: half of the lessons. Of ten proximal ones one is of the other stain: 1 to 3."""
     recipe = replace(BEST, batch_size=100, implied=0)
     drawn = [lesson.sample for batch in lessons(data, recipe=recipe, steps=4).batches(0) for lesson in batch.lessons]
     assert sum(s.tissue.name == "distal_tubule" for s in drawn) / 400 == pytest.approx(1 / 2, abs=0.1)
-    assert sum(s.stain == "pas" for s in drawn) / 400 == pytest.approx(1 / 4, abs=0.1)
+    assert sum(s.stain == "pas" for s in drawn) / 400 == pytest.approx(1 / 2 / 4, abs=0.03)
     natural = replace(recipe, balanced=False)
     drawn = [lesson.sample for batch in lessons(data, recipe=natural, steps=4).batches(0) for lesson in batch.lessons]
     assert sum(s.tissue.name == "distal_tubule" for s in drawn) / 400 == pytest.approx(1 / 11, abs=0.06)
@@ -161,3 +162,34 @@ def test_fewer_and_fewer_squares_lie_on_tissue(tmp_path: Path) -> None:
     first, last = (sum(bool(taught.lesson(step, i).crop.mask_SS.any()) for i in range(40)) for step in (0, 999))
     assert first == 40
     assert last < 20
+
+
+def test_all_labels_of_a_picture_are_taught_at_once(tmp_path: Path) -> None:
+    """A lesson of one tissue brings along what is labelled of others in the same picture at the same mpp, cut alike."""
+    write_pair(tmp_path / "data", "1_1", (48, 48))
+    image, mask = "data/im_1_1.png", "data/im_1_1_mask_distal.png"
+    rows = [
+        f"{image},{mask},distal_tubule,1.0,s,he",
+        f"{image},{mask},vessel,1.0,s,he",
+        f"{image},,proximal_tubule,1.0,s,he",
+        f"{image},{mask},tuft,1.0,s,he",  # at another mpp: a lesson of its own
+    ]
+    manifest = tmp_path / "patches.csv"
+    manifest.write_text("image,mask,tissue,mpp,source,stain\n" + "\n".join(rows) + "\n")
+    recipe = replace(BEST, batch_size=20, implied=0)
+    options = TrainOptions((manifest,), tmp_path, recipe, steps=1, crop_px=32)
+    (batch,) = Lessons(read_patches(manifest, KIDNEY), KIDNEY, options).batches(0)
+    assert len(batch.pixels_BCHW) == 20
+    labels = iter(zip(batch.tissue_P.tolist(), batch.mask_PHW, batch.known_PHW, strict=True))
+    for lesson in batch.lessons:
+        own = lesson.sample.tissue.name
+        beside = {"distal_tubule", "proximal_tubule", "vessel"} - {own} if own != "tuft" else set()
+        assert {tissue.name for tissue in lesson.beside} == beside
+        told = {KIDNEY[tissue].name: (mask, known) for tissue, mask, known in islice(labels, 1 + len(beside))}
+        assert next(iter(told)) == own
+        if own != "tuft":
+            assert torch.equal(told["vessel"][0], told["distal_tubule"][0])
+            assert not told["proximal_tubule"][0].any()
+            assert torch.equal(told["vessel"][1], told["proximal_tubule"][1])
+    assert batch.image_P is not None
+    assert batch.image_P.bincount().tolist() == [1 + len(lesson.beside) for lesson in batch.lessons]
