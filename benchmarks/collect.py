@@ -5,8 +5,8 @@
 DATA holds the folders `kidney_glomeruli_bupt`, `kidney_glomeruli_aidpath` and `gland_glas`, each with `images` and `masks`.
 Colon has no kidney in it: its images teach what is none. With `wsi/kidney_HE2_38927x35509.tiff` there too, windows of it are written
 into the folder `he2` beside the manifest, with what `kidney_HE2_labels.geojson` says of them: arteries (all of 215 fields), glomeruli,
-tubules (all of 71 fields) and capillaries, and where tissues surely are not (muscle and fat of the pelvis, medulla, infiltrates). `seen.csv` is what `kidney_HE2_seen_labels.geojson` says: of
-glomeruli, tubules and vessels that a network found there and that were agreed to or refused by eye, and of fields of 258 and 516 um, where
+tubules (all of 71 fields) and capillaries, and where tissues surely are not (muscle and fat of the pelvis, medulla,
+infiltrates). `seen.csv` is what `kidney_HE2_seen_labels.geojson` says: of glomeruli, tubules and vessels that a network found there and that were agreed to or refused by eye, and of fields of 258 and 516 um, where
 vessels are and are not. All by us, no pathologists; none in the part that `kidney_HE2_crop_6144x4608.tiff` shows.
 
 Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right. `more.csv` is what

@@ -3,7 +3,7 @@
 Shape first, colour after: `cut` turns a sample of any size into one square crop, warped in a single interpolation, and
 says which of its pixels are known; the rest work on whole batches, on whatever device they lie.
 
-Axes: B image, C colour, H rows, W columns, S the crop's side. Pixels are float32 in [0, 1].
+Axes: B image, C colour, P label of an image, Q their planes, H rows, W columns, S the crop's side. Pixels are float32 in [0, 1].
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ class Crop:
     beside: tuple[tuple[Tensor, Tensor], ...] = ()
     """(mask_SS, known_SS) of each further label of the picture."""
 
+    @property
+    def labels(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """(mask_SS, known_SS) of its own, then of those beside."""
+        return (self.mask_SS, self.known_SS), *self.beside
+
 
 def cut(
     sample: Sample,
@@ -70,10 +75,10 @@ def cut(
     pixels = functional.grid_sample(
         pixels_CHW[None], unit[None], "bilinear", padding_mode="reflection", align_corners=False
     )
-    labels = [plane_HW for label in (sample, *beside) for plane_HW in (label.mask_HW, label.known_HW)]
-    planes_PHW = torch.from_numpy(np.stack(labels)).float()
-    planes_PSS = functional.grid_sample(planes_PHW[None], unit[None], "nearest", "border", align_corners=False)[0]
-    own, *others = [(mask_SS, known_SS * inside_SS) for mask_SS, known_SS in planes_PSS.unflatten(0, (-1, 2))]
+    both_P2HW = np.stack([(label.mask_HW, label.known_HW) for label in (sample, *beside)])
+    planes_1QHW = torch.from_numpy(both_P2HW).float().flatten(0, 1)[None]
+    planes_1QSS = functional.grid_sample(planes_1QHW, unit[None], "nearest", "border", align_corners=False)
+    own, *others = [(mask_SS, known_SS * inside_SS) for mask_SS, known_SS in planes_1QSS[0].unflatten(0, (-1, 2))]
     crop = Crop(pixels[0], *own, tuple(others))
     return _with_glass(crop, generator) if how is not None and _uniform(generator) < how.glass else crop
 
@@ -89,7 +94,7 @@ def _with_glass(crop: Crop, generator: Generator) -> Crop:
     glass = color_C[:, None, None] + 0.008 * torch.randn(crop.pixels_CSS.shape, generator=generator)
     own, *others = [
         (torch.where(is_glass_SS, 0.0, mask_SS), torch.where(is_glass_SS, 1.0, known_SS))
-        for mask_SS, known_SS in ((crop.mask_SS, crop.known_SS), *crop.beside)
+        for mask_SS, known_SS in crop.labels
     ]
     return Crop(torch.where(is_glass_SS, glass.clamp(0, 1), crop.pixels_CSS), *own, tuple(others))
 

@@ -46,11 +46,6 @@ class Lesson:
         """What it was made from, for people."""
         return f"{self.sample.image or self.sample.source} ({self.sample.tissue.name})"
 
-    @property
-    def labels(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        """(mask_SS, known_SS) of the tissue taught, then of those beside."""
-        return (self.crop.mask_SS, self.crop.known_SS), *self.crop.beside
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -62,16 +57,16 @@ class Batch:
 
     @property
     def mask_PHW(self) -> Tensor:
-        return torch.stack([mask_SS for lesson in self.lessons for mask_SS, _ in lesson.labels])
+        return torch.stack([mask_SS for lesson in self.lessons for mask_SS, _ in lesson.crop.labels])
 
     @property
     def known_PHW(self) -> Tensor:
-        return torch.stack([known_SS for lesson in self.lessons for _, known_SS in lesson.labels])
+        return torch.stack([known_SS for lesson in self.lessons for _, known_SS in lesson.crop.labels])
 
     @property
     def image_P(self) -> Tensor | None:
         """The place of each label's picture in the batch; None where each has one label."""
-        places = [b for b, lesson in enumerate(self.lessons) for _ in lesson.labels]
+        places = [b for b, lesson in enumerate(self.lessons) for _ in lesson.crop.labels]
         return torch.tensor(places) if len(places) > len(self.lessons) else None
 
     @property
@@ -89,7 +84,7 @@ class Batch:
     @property
     def informed(self) -> int:
         """Labels that say anything."""
-        return sum(bool(known_SS.any()) for lesson in self.lessons for _, known_SS in lesson.labels)
+        return sum(bool(known_SS.any()) for lesson in self.lessons for _, known_SS in lesson.crop.labels)
 
     def parts(self, count: int) -> Iterator[Batch]:
         """As many as `count`, of nearly one size."""
@@ -136,9 +131,7 @@ class Lessons:
             if self._implies(options):
                 others += implied(stored, patch.mpp, tissues, pictures)
         self._real, self._pools, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
-        self._labels_of: dict[int, list[Sample]] = {}
-        for sample in real:
-            self._labels_of.setdefault(id(sample.pixels_HWC), []).append(sample)
+        self._beside = _beside(real)
 
     @staticmethod
     def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[Sample, ...]:
@@ -161,16 +154,10 @@ class Lessons:
         how = recipe.augmentation
         if how.gentler and torch.rand((), generator=generator) >= strength:
             how = how.gentler
-        beside = self._beside(sample)
+        beside = self._beside.get(id(sample), [])  # nothing beside what is implied or drawn
         crop = cut(sample, options.side_px(step), how, generator, options.on_tissue(step), beside)
         pixels_CSS = recolor(crop.pixels_CSS[None], how, generator)[0]
         return Lesson(replace(crop, pixels_CSS=pixels_CSS), sample, tuple(label.tissue for label in beside))
-
-    def _beside(self, sample: Sample) -> list[Sample]:
-        """What else is labelled in its picture at its mpp: heads cost next to nothing. Not beside what is implied or drawn."""
-        labels = self._labels_of.get(id(sample.pixels_HWC), [])
-        taught = any(label is sample for label in labels)
-        return [label for label in labels if label.tissue != sample.tissue] if taught else []
 
     def _pick_sample(self, implied_share: float, generator: Generator) -> Sample:
         options = self._options
@@ -213,6 +200,17 @@ def _by_tissue(samples: Sequence[Sample]) -> tuple[_Pool, ...]:
         found = tuple(group for some, group in groups if some)
         pools.append(_Pool(found, tuple(sample for some, group in groups if not some for sample in group)))
     return tuple(pools)
+
+
+def _beside(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
+    """id of a sample -> what else is labelled in its picture at its mpp: heads cost next to nothing."""
+    labels_of: dict[int, list[Sample]] = {}
+    for sample in samples:
+        labels_of.setdefault(id(sample.pixels_HWC), []).append(sample)
+    return {
+        id(sample): [label for label in labels_of[id(sample.pixels_HWC)] if label.tissue != sample.tissue]
+        for sample in samples
+    }
 
 
 def _shows_any(sample: Sample) -> bool:

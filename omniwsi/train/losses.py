@@ -4,7 +4,7 @@
 nothing where a tissue is thin and rare, as capillaries are: the background's Dice and most of the cross entropy are then
 already good. `balanced_loss` looks at the foreground alone and weighs its pixels up.
 
-Axes: B image, 2 logits (background, foreground), H rows, W columns.
+Axes: B label of an image, 2 logits (background, foreground), H rows, W columns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEAVIEST = 4.0
 """`balanced_loss` weighs a foreground pixel at most so many times a background pixel."""
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(logits_B2HW, mask_BHW, known_BHW) -> a scalar, the mean over the images of which something is known.
+"""(logits_B2HW, mask_BHW, known_BHW) -> a scalar, the mean over the labels that say something.
 
 `known_BHW` is 1 where the label says something. Elsewhere neither pixels of the mask nor logits have any effect on the
 loss or on a gradient; a batch that knows nothing costs 0.

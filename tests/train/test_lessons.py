@@ -193,3 +193,6 @@ def test_all_labels_of_a_picture_are_taught_at_once(tmp_path: Path) -> None:
             assert torch.equal(told["vessel"][1], told["proximal_tubule"][1])
     assert batch.image_P is not None
     assert batch.image_P.bincount().tolist() == [1 + len(lesson.beside) for lesson in batch.lessons]
+    parts = list(batch.parts(3))
+    assert torch.cat([part.tissue_P for part in parts]).equal(batch.tissue_P)
+    assert torch.cat([part.known_PHW for part in parts]).equal(batch.known_PHW)

@@ -107,9 +107,29 @@ def test_a_stopped_training_goes_on_bit_for_bit(data: Path, tmp_path: Path, afte
         train(options(data, tmp_path / "stopped", seed=3))
 
 
-def test_a_batch_in_parts_is_the_same_lesson(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def several_labels(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of the same patches, in half of which a second tissue is labelled, at the same mpp."""
+    rows = ["image,mask,tissue,mpp,source,stain"]
+    for image in sorted(data.glob("*/pas/im_?_?.png")):
+        mask = image.with_name(f"{image.stem}_mask_x.png")
+        source, index = image.stem.split("_")[1:]
+        own, other = ("distal_tubule", "proximal_tubule")[:: 1 - 2 * int(index)]
+        rows.append(f"{image},{mask},{own},1.0,{source},pas")
+        if int(source) % 2:
+            rows.append(f"{image},,{other},1.0,{source},pas")
+    manifest = tmp_path_factory.mktemp("several") / "patches.csv"
+    manifest.write_text("\n".join(rows) + "\n")
+    return manifest
+
+
+@pytest.mark.parametrize("patches", ["data", "several_labels"])
+def test_a_batch_in_parts_is_the_same_lesson(
+    patches: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Also where some patches say nothing, and a part may have none that does. By SGD, as in `shared_work`, in float32."""
     monkeypatch.setattr("omniwsi.train.loop.best_precision", lambda kind: "float32")
+    data = request.getfixturevalue(patches)
     blind = replace(MIDL2022, batch_size=5, balanced=True, implied=0.5)
     losses: dict[int, list[float]] = {}
     for accumulate in (1, 2, 5):
