@@ -35,9 +35,9 @@ from omniwsi.train.evaluate import find, means, score
 from omniwsi.train.lessons import Batch, Lessons
 from omniwsi.train.log import Log, Progress, require_tensorboard
 from omniwsi.train.losses import LOSSES
+from omniwsi.train.optimisers import optimisers
 from omniwsi.train.options import TrainOptions
 from omniwsi.train.ranks import Ranks
-from omniwsi.train.recipes import Recipe
 from omniwsi.train.sheet import Cell, sheet
 
 logger = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class _State:
         keep_freed_memory()
         self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.columns_KI = self._freeze_the_known()
-        self.optimiser = _optimiser(self.model, options.recipe)
+        self.optimisers = optimisers(self.model, options.recipe, self.precision)
         self.step = 0
         self.best = -1.0
         self.taught: Counter[str] = Counter()
@@ -163,9 +163,10 @@ class _State:
 
     def learn(self, batch: Batch) -> float:
         """One step; the loss of the whole batch, all processes together."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = _learning_rate(self.step, self.options)
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = _learning_rate(self.step, self.options)
+            optimiser.zero_grad(set_to_none=True)
         loss = self._gradients(batch)
         self.ranks.sum_gradients(self.model)
         if not math.isfinite(loss):
@@ -175,7 +176,8 @@ class _State:
             cast(OmniSeg, self.model).controller.weight.grad.mul_(self.columns_KI)  # type: ignore[union-attr]  # just made
         nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
         self._changing = True
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         self._follow()
         self.taught.update(f"{lesson.sample.tissue.name}/{lesson.sample.stain}" for lesson in batch.lessons)
@@ -251,7 +253,7 @@ class _State:
             "options": _resume_key(self.options),
             "model": self.model.state_dict(),
             "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
             "best": self.best,
             "taught": dict(self.taught),
@@ -269,7 +271,8 @@ class _State:
             raise DataError(f"{self.options.out} was begun with other options; pass the same ones, or another -o")
         self.model.load_state_dict(content["model"])
         self.average = content["average"]
-        self.optimiser.load_state_dict(content["optimiser"])
+        for optimiser, kept in zip(self.optimisers, content["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
         self.step, self.best = content["step"], content["best"]
         self.taught = Counter(content["taught"])
         logger.info("going on at step %d", self.step)
@@ -292,7 +295,14 @@ def _resume_key(options: TrainOptions) -> str:
     for free in ("out", "steps", "device", "command", "judge_every", "log_every", "accumulate", "tensorboard"):
         del same[free]
     recipe = options.recipe
-    same["recipe"] = recipe.name, recipe.batch_size, options.highest_rate, recipe.augmentation.name, recipe.balanced
+    same["recipe"] = (
+        recipe.name,
+        recipe.optimiser,
+        recipe.batch_size,
+        options.highest_rate,
+        recipe.augmentation.name,
+        recipe.balanced,
+    )
     return json.dumps(same, default=str, sort_keys=True)
 
 
@@ -301,15 +311,6 @@ def _placed(model: Network, device: str, precision: Precision) -> Network:
     if torch.device(device).type == "cpu" and precision == "float32":
         return model
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
-
-
-def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # Decay would move weights that only their gradient holds still.
-    decay = recipe.weight_decay if all(parameter.requires_grad for parameter in model.parameters()) else 0.0
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(parameters, recipe.learning_rate, 0.99, weight_decay=decay, nesterov=True)
-    return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=decay)
 
 
 def _learning_rate(step: int, options: TrainOptions) -> float:

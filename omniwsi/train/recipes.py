@@ -12,7 +12,8 @@ from omniwsi.train.augment import AUGMENTATIONS, PUBLISHED, STRONG, Augmentation
 @dataclass(frozen=True, slots=True)
 class Recipe:
     name: str
-    optimiser: Literal["sgd", "adamw"]
+    optimiser: Literal["sgd", "muon"]
+    """Muon for the wide convolutions, AdamW for the rest; or SGD for all."""
     loss: Literal["published", "balanced"]
     learning_rate: float
     alone_rate: float
@@ -58,7 +59,7 @@ MIDL2022 = Recipe(
 
 BEST = Recipe(
     name="best",
-    optimiser="adamw",
+    optimiser="muon",
     loss="balanced",
     learning_rate=1e-3,
     alone_rate=3e-2,
