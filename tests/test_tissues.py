@@ -9,6 +9,7 @@ from omniwsi.errors import UnknownTissue, UsageError
 from omniwsi.tissues import (
     KIDNEY,
     Tissue,
+    emphasis_of,
     select,
     sweeps,
     with_max_areas,
@@ -100,6 +101,17 @@ def test_pixel_sizes() -> None:
 def test_pixel_sizes_that_are_none(asked: str) -> None:
     with pytest.raises(UsageError, match="--mpp takes micrometres a pixel"):
         with_mpps(KIDNEY, asked)
+
+
+def test_emphasis() -> None:
+    assert list(emphasis_of(KIDNEY, "vessel=3, ptc=0.5").values()) == [1, 1, 1, 1, 3, 0.5]
+    assert set(emphasis_of(KIDNEY, "").values()) == {1}
+
+
+@pytest.mark.parametrize("asked", ["much", "vessel=", "vessel=0", "vessel=-1", "vessel=nan"])
+def test_emphasis_that_is_none(asked: str) -> None:
+    with pytest.raises(UsageError, match="--emphasis takes how many times"):
+        emphasis_of(KIDNEY, asked)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,9 @@ def train(
         str,
         typer.Option(help="Tissues to learn at another pixel size, in micrometres, as in ptc=0.5.", show_default=False),
     ] = "",
+    emphasis: Annotated[
+        str, typer.Option(help="Tissues to teach more often than the others, as in vessel=3.", show_default=False)
+    ] = "",
     crop: Annotated[int, typer.Option(help="Side of the taught squares in pixels.")] = 256,
     finish: Annotated[
         int | None, typer.Option(help="Side in the last fifth of the steps: learn quickly, then see what is around.")
@@ -99,6 +102,7 @@ def train(
         name=name,
         init=init,
         mpps=mpp,
+        emphasis=emphasis,
         crop_px=crop,
         finish_px=finish,
         tile_px=tile,

@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 from omniwsi.errors import DataError
 from omniwsi.model.omniseg import scale_code
 from omniwsi.synthetic import STAINS, draw_section
-from omniwsi.tissues import KIDNEY, Tissue
+from omniwsi.tissues import KIDNEY, Tissue, emphasis_of
 from omniwsi.train.augment import Crop, cut, recolor
 from omniwsi.train.data import Patch, Pictures, Sample, as_stored, at_mpp, implied
 from omniwsi.train.options import TrainOptions
@@ -104,6 +104,10 @@ class _Pool:
     nowhere: tuple[Sample, ...]
     """Of all other stains."""
 
+    @property
+    def tissue(self) -> Tissue:
+        return (self.found[0] if self.found else self.nowhere)[0].tissue
+
     def pick(self, generator: Generator) -> Sample:
         if not self.found or (self.nowhere and torch.rand((), generator=generator) < _NOWHERE):
             return _pick(self.nowhere, generator)
@@ -132,6 +136,8 @@ class Lessons:
                 others += implied(stored, patch.mpp, tissues, pictures)
         self._real, self._pools, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
         self._beside = _beside(real)
+        emphasis = emphasis_of(tissues, options.emphasis)
+        self._shares = torch.tensor([emphasis[pool.tissue.name] for pool in self._pools])
 
     @staticmethod
     def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[Sample, ...]:
@@ -166,7 +172,7 @@ class Lessons:
         if self._implied and torch.rand((), generator=generator) < implied_share:
             return _pick(self._implied, generator).pick(generator)
         if options.recipe.balanced:
-            return _pick(self._pools, generator).pick(generator)
+            return self._pools[int(torch.multinomial(self._shares, 1, generator=generator))].pick(generator)
         return _pick(self._real, generator)
 
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:

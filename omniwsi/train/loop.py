@@ -39,6 +39,7 @@ from omniwsi.train.optimisers import optimisers
 from omniwsi.train.options import TrainOptions
 from omniwsi.train.ranks import Ranks
 from omniwsi.train.sheet import Cell, sheet
+from omniwsi.train.unbroken import unbroken
 
 logger = logging.getLogger(__name__)
 
@@ -175,6 +176,11 @@ class _State:
         if self.columns_KI is not None:
             cast(OmniSeg, self.model).controller.weight.grad.mul_(self.columns_KI)  # type: ignore[union-attr]  # just made
         nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+        with unbroken():
+            self._change(batch)
+        return loss
+
+    def _change(self, batch: Batch) -> None:
         self._changing = True
         for optimiser in self.optimisers:
             optimiser.step()
@@ -182,7 +188,6 @@ class _State:
         self._follow()
         self.taught.update(f"{lesson.sample.tissue.name}/{lesson.sample.stain}" for lesson in batch.lessons)
         self._changing = False
-        return loss
 
     def _gradients(self, batch: Batch) -> float:
         """Part by part, each weighed by how many of its labels say anything: the same as of the batch as a whole."""

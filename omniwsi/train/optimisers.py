@@ -2,8 +2,8 @@
 
 A gradient's few strong directions drown the others, and those are what tells rare tissues apart. Muon (Jordan et al.,
 kellerjordan.github.io/posts/muon, 2024) puts the nearest orthogonal matrix in the place of its momentum, so all directions move alike. Scaled as
-by Liu et al. (Muon is Scalable for LLM Training, arXiv 2502.16982, section 2.2), AdamW's learning rate and decay serve unchanged. From nothing it
-comes in 560 steps as far as AdamW in 2,000 (benchmarks/training.md). torch.optim.Muon takes matrices alone, and multiplies
+by Liu et al. (Muon is Scalable for LLM Training, arXiv 2502.16982, section 2.2), AdamW's learning rate and decay serve unchanged. What it
+is worth: benchmarks/training.md. torch.optim.Muon takes matrices alone, and multiplies
 in bfloat16, which many processors only emulate.
 
 Axes: O channels out, I channels in, H rows, W columns; M x N the same weight as a matrix, [O, I * H * W].

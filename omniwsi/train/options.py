@@ -41,6 +41,8 @@ class TrainOptions:
     """None: as `init` has it, or as published."""
     mpps: str = ""
     """Tissues to be learnt at another pixel size than `init` or the published networks have, as in "ptc=0.5"."""
+    emphasis: str = ""
+    """Tissues to be taught more often than the others, as in "vessel=3": those of which most labels say "not here" need it."""
     crop_px: int = 256
     """Side of the square the network is taught on."""
     finish_px: int | None = None
@@ -80,6 +82,8 @@ class TrainOptions:
             raise UsageError("--add-tissue needs the weights it is added to, as in --init renal6")
         if self.add_tissue and self.drawn_share:
             raise UsageError("--drawn knows the six of the kidney only; leave it away with --add-tissue")
+        if self.emphasis and not self.recipe.balanced:
+            raise UsageError("--emphasis is for --sampling balanced; natural draws patches, whatever their tissue")
         if not 1 <= self.accumulate <= self.recipe.batch_size:
             raise UsageError(
                 f"--accumulate is from 1 to the batch size, {self.recipe.batch_size}, not {self.accumulate}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from omniwsi.errors import UsageError
 from omniwsi.synthetic import STAINS
 from omniwsi.tissues import KIDNEY, Tissue, with_mpps
 from omniwsi.train.augment import NONE, Augmentation
@@ -109,6 +110,18 @@ def test_balanced_is_over_tissues_then_stains(data: Path) -> None:
     natural = replace(recipe, balanced=False)
     drawn = [lesson.sample for batch in lessons(data, recipe=natural, steps=4).batches(0) for lesson in batch.lessons]
     assert sum(s.tissue.name == "distal_tubule" for s in drawn) / 400 == pytest.approx(1 / 11, abs=0.06)
+
+
+def test_a_tissue_may_be_taught_more_often(data: Path) -> None:
+    recipe = replace(BEST, batch_size=100, implied=0)
+    made = lessons(data, recipe=recipe, steps=4, emphasis="distal_tubule=3")
+    drawn = [lesson.sample for batch in made.batches(0) for lesson in batch.lessons]
+    assert sum(s.tissue.name == "distal_tubule" for s in drawn) / 400 == pytest.approx(3 / 4, abs=0.1)
+
+
+def test_patches_drawn_as_they_are_have_no_emphasis(data: Path) -> None:
+    with pytest.raises(UsageError, match="--emphasis is for --sampling balanced"):
+        lessons(data, recipe=replace(BEST, balanced=False), emphasis="distal_tubule=3")
 
 
 def test_stains_without_a_tissue_are_a_quarter_of_its_lessons(tmp_path: Path) -> None:

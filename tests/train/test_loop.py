@@ -3,10 +3,13 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from omniwsi.train.beginning import new_model, start_heads_apart
 from omniwsi.train.data import read_tissue
 from omniwsi.train.log import Progress
 from omniwsi.train.loop import train
+from omniwsi.train.optimisers import Muon
 from omniwsi.train.options import METHODS, TrainOptions
 from omniwsi.train.recipes import BEST, MIDL2022, Recipe, find_recipe
 
@@ -105,6 +109,34 @@ def test_a_stopped_training_goes_on_bit_for_bit(data: Path, tmp_path: Path, afte
     assert same(state(tmp_path / "whole"), state(tmp_path / "stopped"))
     with pytest.raises(DataError, match="was begun with other options"):
         train(options(data, tmp_path / "stopped", seed=3))
+
+
+def test_a_stop_while_weights_move_waits_for_the_last_of_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(options(data, tmp_path / "whole"))
+    move, moved = Muon.step, Counter[str]()
+
+    def stop_in_the_fourth(self: Muon) -> None:
+        moved["times"] += 1
+        if moved["times"] == 4:
+            signal.raise_signal(signal.SIGTERM)
+        move(self)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stop
+
+    monkeypatch.setattr(Muon, "step", stop_in_the_fourth)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(Stop):
+            train(options(data, tmp_path / "stopped"))
+    finally:
+        assert signal.signal(signal.SIGTERM, before) is stop
+    steps: list[int] = []
+    train(options(data, tmp_path / "stopped"), lambda progress: steps.append(progress.step))
+    assert steps[0] == 5
+    assert same(state(tmp_path / "whole"), state(tmp_path / "stopped"))
 
 
 @pytest.fixture(scope="module")
