@@ -124,6 +124,7 @@ class Lessons:
             raise DataError(
                 "nothing to learn from: name a folder of patches, or pass --drawn 1 to learn from drawings alone"
             )
+        emphasis = emphasis_of(tissues, options.emphasis)  # before minutes of reading: it may be wrong
         self._options = options
         self._drawn = self._draw(tissues, options)
         real: list[Sample] = []
@@ -136,7 +137,6 @@ class Lessons:
                 others += implied(stored, patch.mpp, tissues, pictures)
         self._real, self._pools, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
         self._beside = _beside(real)
-        emphasis = emphasis_of(tissues, options.emphasis)
         self._shares = torch.tensor([emphasis[pool.tissue.name] for pool in self._pools])
 
     @staticmethod

@@ -58,12 +58,12 @@ class Muon(torch.optim.Optimizer):
                 if weight_OIHW.grad is not None:
                     self._move(weight_OIHW, weight_OIHW.grad, group)
 
-    def _move(self, weight_OIHW: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, weight_OIHW: nn.Parameter, gradient_OIHW: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight_OIHW]
         if not state:
             state["momentum"] = torch.zeros_like(weight_OIHW)
-        momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        nesterov_MN = torch.lerp(gradient, momentum, MOMENTUM).flatten(1)
+        momentum_OIHW = state["momentum"].lerp_(gradient_OIHW, 1 - MOMENTUM)
+        nesterov_MN = torch.lerp(gradient_OIHW, momentum_OIHW, MOMENTUM).flatten(1)
         step_MN = orthogonal(nesterov_MN.to(self._dtype)).to(weight_OIHW.dtype)
         rate = group["lr"] * RMS * max(step_MN.shape) ** 0.5
         weight_OIHW.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step_MN.view_as(weight_OIHW), alpha=rate)

@@ -25,7 +25,7 @@ class Recipe:
     batch_size: int
     augmentation: Augmentation
     balanced: bool
-    """Draw tissues equally often, and stains within a tissue by the root of how much there is of them, those without any of it in a
+    """Draw tissues equally often (but for TrainOptions.emphasis), and stains within a tissue by the root of how much there is of them, those without any of it in a
     quarter of its lessons; otherwise patches equally often."""
     implied: float
     """Share of each batch drawn from what labels imply of other tissues."""
