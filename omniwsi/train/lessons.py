@@ -124,7 +124,7 @@ class Lessons:
             raise DataError(
                 "nothing to learn from: name a folder of patches, or pass --drawn 1 to learn from drawings alone"
             )
-        emphasis = emphasis_of(tissues, options.emphasis)  # before minutes of reading: it may be wrong
+        emphasis = self._emphasis(patches, tissues, options)  # before minutes of reading: it may be wrong
         self._options = options
         self._drawn = self._draw(tissues, options)
         real: list[Sample] = []
@@ -138,6 +138,14 @@ class Lessons:
         self._real, self._pools, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
         self._beside = _beside(real)
         self._shares = torch.tensor([emphasis[pool.tissue.name] for pool in self._pools])
+
+    @staticmethod
+    def _emphasis(patches: Sequence[Patch], tissues: Sequence[Tissue], options: TrainOptions) -> dict[str, float]:
+        emphasis = emphasis_of(tissues, options.emphasis)
+        labelled = {patch.tissue.name for patch in patches}
+        if idle := [name for name, times in emphasis.items() if times != 1 and name not in labelled]:
+            raise DataError(f"--emphasis names {idle[0]}, of which nothing is labelled here: leave it out")
+        return emphasis
 
     @staticmethod
     def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[Sample, ...]:

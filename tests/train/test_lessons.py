@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from omniwsi.errors import UsageError
+from omniwsi.errors import DataError, UsageError
 from omniwsi.synthetic import STAINS
 from omniwsi.tissues import KIDNEY, Tissue, with_mpps
 from omniwsi.train.augment import NONE, Augmentation
@@ -122,6 +122,11 @@ def test_a_tissue_may_be_taught_more_often(data: Path) -> None:
 def test_patches_drawn_as_they_are_have_no_emphasis(data: Path) -> None:
     with pytest.raises(UsageError, match="--emphasis is for --sampling balanced"):
         lessons(data, recipe=replace(BEST, balanced=False), emphasis="distal_tubule=3")
+
+
+def test_a_tissue_without_a_patch_cannot_be_taught_more_often(data: Path) -> None:
+    with pytest.raises(DataError, match="--emphasis names vessel, of which nothing is labelled here: leave it out"):
+        lessons(data, emphasis="distal_tubule=3,vessel=4")
 
 
 def test_stains_without_a_tissue_are_a_quarter_of_its_lessons(tmp_path: Path) -> None:
