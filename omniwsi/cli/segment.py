@@ -149,8 +149,9 @@ def segment(
     if as_json:
         out.print_json(json.dumps({"slides": reports, "failed": len(failures)}))
     if len(slides) > 1:
-        done = len(slides) - len(failures)
-        note(f"{done} of {len(slides)} slides done" + ("; the same command goes on with the rest" if failures else ""))
+        what = "could be walked" if dry_run else "done"
+        rest = "; the same command goes on with the rest" if failures and not dry_run else ""
+        note(f"{len(slides) - len(failures)} of {len(slides)} slides {what}{rest}")
     if failures:
         raise typer.Exit(1)
 

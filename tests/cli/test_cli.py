@@ -135,6 +135,10 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(slide: Path, weights: 
     assert plan["seconds"] > 0
     assert not (tmp_path / "results").exists()
     assert "would be walked so" in omniwsi("segment", slide, "--weights", weights, "--dry-run").stdout
+    no_slide = tmp_path / "no_slide.svs"
+    no_slide.write_text("no")
+    result = omniwsi("segment", slide, no_slide, "--weights", weights, "--dry-run")
+    assert result.stderr.splitlines()[-1] == "1 of 2 slides could be walked"
 
 
 def one_line_error(result: subprocess.CompletedProcess[str], status: int) -> str:
