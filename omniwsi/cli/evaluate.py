@@ -120,7 +120,8 @@ def _judge_patches(
     )
     if not patches:
         raise UsageError("nothing is held out of so few patches; leave --held-out away to judge all")
-    if flattery := has_learnt_from(model.card, data, held_out, seed):
+    decided = all(patch.split == "held-out" for patch in patches)
+    if flattery := has_learnt_from(model.card, data, held_out, seed, decided):
         warn(flattery)
     scores = []
     with meter(weights) as bar:
@@ -143,11 +144,14 @@ def _judge_patches(
         out.print(f"written: {escape(str(path))}")
 
 
-def has_learnt_from(card: ModelCard, data: list[Path], held_out: float | None, seed: int) -> str:
-    """A warning, or "": figures on what a network has learnt from are flattery. A folder and its manifest have one stem."""
+def has_learnt_from(card: ModelCard, data: list[Path], held_out: float | None, seed: int, decided: bool = False) -> str:
+    """A warning, or "": figures on what a network has learnt from are flattery. A folder and its manifest have one stem.
+
+    `decided`: the manifests themselves hold out all that is judged, so it does not depend on a seed.
+    """
     taught = {Path(name).stem for name in card.training.get("data", ())} & {path.stem for path in data}
     share, its_seed = card.training.get("held_out"), card.training.get("seed")
-    if not taught or (share and (held_out, seed) == (share, its_seed)):
+    if not taught or (share and (decided or (held_out, seed) == (share, its_seed))):
         return ""
     names = ", ".join(sorted(taught))
     if not share:

@@ -489,6 +489,8 @@ def test_figures_on_what_was_taught_are_not_given_in_silence(shared: Path, tmp_p
     part_kept = replace(card, training={**card.training, "held_out": 0.25, "seed": 3})
     assert "judges by what it has not seen" in has_learnt_from(part_kept, data, None, 0)
     assert has_learnt_from(part_kept, data, 0.25, 3) == ""
+    assert has_learnt_from(part_kept, data, 0.25, 0, decided=True) == ""
+    assert "has learnt from all" in has_learnt_from(card, data, 0.25, 0, decided=True)
 
 
 def test_data_check_from_the_command_line(tmp_path: Path) -> None:
