@@ -14,18 +14,10 @@ mkdir -p "$2" && cd "$2"
 python "$here/collect.py" "$data" others.csv
 git -C "$here" show 2cfb160:weights/renal6.safetensors > before.safetensors
 
-vessels_thrice() { # MANIFEST: beside the manifest itself those patches are drawn twice as often as other patches of their stain
+again() { # MANIFEST TIMES: its patches that teach, each as often as TIMES says (awk, of the columns), to be named beside the manifest itself:
+    # stains are drawn by the root of their rows, and a few patches drown in another stain's or another collection's hundreds
     head -n 1 "$1"
-    for _ in 1 2 3; do grep ",vessel," "$1"; done
-}
-
-drawn_often() { # MANIFEST: beside the manifest its patches once more, so that they do not drown in another stain's or another collection's:
-    # those of H&E, of which one slide has hundreds of squares, 24 times, vessels 8 times, the rest 3 times
-    head -n 1 "$1"
-    awk -F, 'NR > 1 && $8 !~ "^held-out" {
-        times = $3 == "vessel" ? 8 : $6 == "he" ? 24 : 3
-        while (times--) print
-    }' "$1"
+    awk -F, 'NR > 1 && $8 !~ "^held-out" { for (times = '"$2"'; times > 0; times--) print }' "$1"
 }
 
 teach() { # FOLDER INIT, and what else omniwsi train is told
@@ -37,8 +29,8 @@ keep() { # FOLDER STEP: its weights as they are then; they are written every 500
     [ -f "$1/$2.safetensors" ] || cp "$1/weights.safetensors" "$1/$2.safetensors"
 }
 
-line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN_OFTEN [OPTION...]
-    local side=$1 ki=$2 more=$3 vessels=$4 often=$5 kept
+line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN [OPTION...]
+    local side=$1 ki=$2 more=$3 vessels=$4 drawn=$5 kept
     shift 5
     teach "$side/first" before.safetensors "$ki" others.csv seen.csv "$more" \
         --steps 5000 --learning-rate 8e-4 --seed 11 --emphasis vessel=3,ptc=0.5 "$@"
@@ -51,19 +43,17 @@ line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN_OFTEN [OPTION...]
     teach "$side/third" "$side/second/weights.safetensors" "$ki" others.csv seen.csv "$more" "$vessels" \
         --steps 2300 --learning-rate 5e-4 --seed 21 --emphasis vessel=4,ptc=0.5 "$@"
     wait "$kept"
-    local third="$side/third/1000.safetensors $side/third/weights.safetensors" fourth=$side/fourth/weights.safetensors
-    # shellcheck disable=SC2086  # two paths
-    python "$here/average.py" "$side/third/mean.safetensors" $third
-    teach "$side/fourth" "$side/third/mean.safetensors" "$ki" others.csv seen.csv "$more" "$often" \
+    local third=("$side/third/1000.safetensors" "$side/third/weights.safetensors") fourth=$side/fourth/weights.safetensors
+    python "$here/average.py" "$side/third/mean.safetensors" "${third[@]}"
+    teach "$side/fourth" "$side/third/mean.safetensors" "$ki" others.csv seen.csv "$more" "$drawn" \
         --steps 1500 --learning-rate 5e-4 --seed 61 --emphasis vessel=4,distal_tubule=2,ptc=0.5 "$@"
-    # shellcheck disable=SC2086  # half the third's mean, half the fourth
-    python "$here/average.py" "$side/renal6.safetensors" $third "$fourth" "$fourth" \
+    python "$here/average.py" "$side/renal6.safetensors" "${third[@]}" "$fourth" "$fourth" \
         --paint-from distal_tubule=0.35 --paint-from vessel=0.25 --paint-from capsule=0.55 --paint-from tuft=0.55 --paint-from ptc=0.7
 }
 
 for ki in kidney_ki kidney_ki_split; do
-    vessels_thrice $ki.csv > "${ki/kidney_ki/ki_vessels}.csv"
-    drawn_often $ki.csv > "${ki/kidney_ki/ki_drawn}.csv"
+    again $ki.csv '$3 == "vessel" ? 3 : 0' > "${ki/kidney_ki/ki_vessels}.csv"
+    again $ki.csv '$3 == "vessel" ? 8 : $6 == "he" ? 24 : 3' > "${ki/kidney_ki/ki_drawn}.csv"
 done
 export OMP_NUM_THREADS=1  # a process a core is quicker than two cores for one
 line final kidney_ki.csv more.csv ki_vessels.csv ki_drawn.csv --held-out 0 &

@@ -35,8 +35,8 @@ LIMITS = (
     "For research. Not for diagnosis: look at the contours before you trust a number. Taught on a few dozen labelled patches "
     "a tissue from few laboratories, and on outlines of ours. Stains: distal tubules on H&E are not served (held-out Dice 0.19; cross-validated 0.47), glomerular units on PAS "
     "roughly (0.68), arteries with wide lumina on trichrome in part (0.45); silver was never judged for arteries, and capillaries were "
-    "taught by nine patches in PAS and outlines of ours in four stains, judged by two patches in PAS, and are found roughly at best. On a whole slide a third of "
-    "arteries and arterioles is found, and of what is called a glomerulus a third is none: infiltrates, scar, follicles. Proximal tubules on H&E come as fields where they lie "
+    "taught by nine patches in PAS and outlines of ours in four stains, judged by two patches in PAS, and are found roughly at best. On a whole slide two fifths of "
+    "arteries and arterioles are found, and of what is called a glomerulus a third is none: infiltrates, scar, follicles. Proximal tubules on H&E come as fields where they lie "
     "close. Sclerosed glomeruli were left unknown. On other organs it finds kidney where there is none."
 )
 NOTES = (
