@@ -95,7 +95,7 @@ class SegmentOptions:
     overlap_px: int | None = None
     """Of neighbouring tiles; otherwise a quarter of a tile (benchmarks/README.md, tiles)."""
     precision: Precision = "auto"
-    """float32, or bfloat16 where the hardware is fast at it."""
+    """float32, or on a processor bfloat16 where it is fast at it, on a GPU float16."""
     flips: bool = False
     """Average over the eight turns and mirror images of each tile: eight times the network's work."""
     batch_size: int | None = None

@@ -63,12 +63,17 @@ def _torch() -> Iterator[Finding]:
 def _device() -> Iterator[Finding]:
     import torch
 
+    from omniwsi.model.norm import kernels
     from omniwsi.model.predictor import best_device, best_precision
 
     device = best_device()
     if device == "cuda":
         card = torch.cuda.get_device_properties(0)
-        yield Finding("device", f"{card.name}, {size(card.total_memory)}, {best_precision('cuda')}")
+        yield Finding(
+            "device", f"{card.name}, {size(card.total_memory)}, float16, learning in {best_precision('cuda')}"
+        )
+        if kernels() is None:
+            yield Finding("device", "without Triton and a C compiler for it the network takes three times as long")
         return
     yield Finding("device", f"{device}, {best_precision(device)}")
     if shutil.which("nvidia-smi"):

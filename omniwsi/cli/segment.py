@@ -78,7 +78,9 @@ def segment(
     device: Annotated[
         str, typer.Option(help="auto, cpu, mps, cuda, or GPUs as in cuda:0,cuda:1.", rich_help_panel=_MACHINE)
     ] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16.", rich_help_panel=_MACHINE)] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16, float16.", rich_help_panel=_MACHINE)
+    ] = "auto",
     batch_size: Annotated[
         int | None, typer.Option(help="Tiles at a time; else 16, or 64 for each GPU.", rich_help_panel=_MACHINE)
     ] = None,

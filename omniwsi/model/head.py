@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from omniwsi.model.card import HeadShape
-from omniwsi.model.norm import is_rounded_inference, relu_
+from omniwsi.model.norm import is_rounded_inference, kernels_for, relu_
 from omniwsi.model.trunk import MAP_CHANNELS
 
 PUBLISHED = HeadShape()
@@ -55,6 +55,21 @@ def run_heads(map_BDHW: Tensor, heads_BTK: Tensor, shape: HeadShape = PUBLISHED)
     for weight, bias in zip(weights[1:], biases[1:], strict=True):
         x = torch.baddbmm(bias.flatten(0, 1)[:, :, None], weight.flatten(0, 1), x.relu_().reshape(B * T, -1, H * W))
     return x.reshape(B, T, 2, H, W)
+
+
+def foreground(map_BDHW: Tensor, heads_BTK: Tensor, shape: HeadShape = PUBLISHED) -> Tensor:
+    """probs_BTHW, float32: the sigmoid of how far logit 1 exceeds logit 0. On a GPU no logit is ever written."""
+    gpu = kernels_for(map_BDHW)
+    if gpu is not None and shape.depth > 1 and shape.width in (8, 16, 32):
+        probs_BTHW: Tensor = gpu.foreground(map_BDHW, heads_BTK, shape.width, shape.depth)
+        return probs_BTHW
+    return of_logits(run_heads(map_BDHW, heads_BTK.to(map_BDHW.dtype), shape))
+
+
+def of_logits(logits_BT2HW: Tensor) -> Tensor:
+    """probs_BTHW, float32."""
+    margin_BTHW = logits_BT2HW[:, :, 1].float() - logits_BT2HW[:, :, 0].float()
+    return margin_BTHW.sigmoid_().contiguous()
 
 
 def _run_as_convolutions(map_BDHW: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from omniwsi.model.card import ModelCard
+from omniwsi.model.head import of_logits
 from omniwsi.tissues import Tissue
 
 
@@ -29,6 +30,10 @@ class Network(nn.Module):
     @abstractmethod
     def decode(self, features: Any, tissues: Sequence[Tissue]) -> Tensor:
         """logits_BT2HW; logit 1 above logit 0 is foreground."""
+
+    def find(self, features: Any, tissues: Sequence[Tissue]) -> Tensor:
+        """probs_BTHW, float32, of the same: the sigmoid of how far logit 1 exceeds logit 0."""
+        return of_logits(self.decode(features, tissues))
 
     @abstractmethod
     def forward(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from omniwsi.model.card import ModelCard
-from omniwsi.model.head import head_size, run_heads
+from omniwsi.model.head import foreground, head_size, run_heads
 from omniwsi.model.network import Network
 from omniwsi.model.trunk import CODE_CHANNELS, Features, Trunk
 from omniwsi.tissues import Tissue
@@ -39,12 +39,19 @@ class OmniSeg(Network):
 
     def decode(self, features: Features, tissues: Sequence[Tissue]) -> Tensor:
         """logits_BT2HW for all `tissues` in one go."""
+        heads_BTK = self._heads_of(features, tissues)
+        return run_heads(features.map_BDHW, heads_BTK.to(features.map_BDHW.dtype), self.card.head)
+
+    def find(self, features: Features, tissues: Sequence[Tissue]) -> Tensor:
+        """probs_BTHW"""
+        return foreground(features.map_BDHW, self._heads_of(features, tissues), self.card.head)
+
+    def _heads_of(self, features: Features, tissues: Sequence[Tissue]) -> Tensor:
         device = features.code_BF.device
         tissue_T = torch.tensor([tissue.index for tissue in tissues], device=device)
         scale_T = torch.tensor([scale_code(tissue.mpp) for tissue in tissues], device=device)
         B = len(features.code_BF)
-        heads_BTK = self._write_heads(features.code_BF, tissue_T.expand(B, -1), scale_T.expand(B, -1))
-        return run_heads(features.map_BDHW, heads_BTK.to(features.map_BDHW.dtype), self.card.head)
+        return self._write_heads(features.code_BF, tissue_T.expand(B, -1), scale_T.expand(B, -1))
 
     def forward(
         self, x_BCHW: Tensor, tissue_P: Tensor, scale_P: Tensor | None = None, image_P: Tensor | None = None

@@ -23,18 +23,22 @@ import torch
 from torch import Tensor
 
 from omniwsi.errors import OmniWSIError, UsageError
+from omniwsi.model.captured import Captured
 from omniwsi.model.card import ModelCard
 from omniwsi.model.network import Network
+from omniwsi.model.norm import kernels
+from omniwsi.model.omniseg import OmniSeg
 from omniwsi.model.rounded import can_fuse, fuse, round_weights
 from omniwsi.tissues import Tissue
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-_CHUNK = {"cpu": 1, "cuda": 8, "mps": 4}
-"""Tiles a pass. One tile fits the cache of a processor."""
+_CHUNK = {"cpu": 1, "cuda": 32, "mps": 4}
+"""Tiles a pass. One tile fits the cache of a processor; fewer than 32 leave a large GPU idle (benchmarks/README.md, on a GPU)."""
+_ROUNDED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _MOST_WORKERS = 8
 """Tiles at once on a processor; each holds some 100 MB."""
 
@@ -57,9 +61,10 @@ class Predictor:
         self.card = model.card
         self.devices = require_devices(device)
         self.kind = kind = torch.device(self.devices[0]).type
-        self.precision = best_precision(kind) if precision == "auto" else precision
+        self.precision = _require_precision(precision, kind)
         self._chunk = _CHUNK[kind]
         self._replicas = [_replica(model, name, self.precision) for name in self.devices]
+        self._encoders = [_encoder(*pair) for pair in zip(self._replicas, self.devices, strict=True)]
         self._workers = None
         if kind == "cpu":
             keep_freed_memory()
@@ -84,9 +89,14 @@ class Predictor:
         return self.decode_on_device(features, tissues).cpu().numpy()
 
     def decode_on_device(self, features: list[Any], tissues: Sequence[Tissue]) -> Tensor:
-        """The same probs_BTHW, left on the first device, once they are there: until then a GPU's work is only promised."""
+        """The same probs_BTHW, left on the first device, once they are there: until then a GPU's work is only promised.
+
+        Raises OmniWSIError where the network's numbers were too large for float16.
+        """
         probs = self._each(partial(self._probs, tissues), features)
         probs_BTHW = probs[0] if len(probs) == 1 else torch.cat(probs)
+        if self.precision == "float16" and probs_BTHW.isnan().any():
+            raise OmniWSIError("the network's numbers are too large for float16; pass --precision bfloat16 or float32")
         if self.kind == "cuda":
             torch.cuda.synchronize(self.devices[0])
         return probs_BTHW
@@ -94,19 +104,20 @@ class Predictor:
     def _features(self, numbered: tuple[int, Tensor]) -> tuple[int, Any]:
         """With the number of the device that they lie on."""
         which = numbered[0] % len(self.devices)
-        x_BCHW = _sent(numbered[1], self.devices[which]).float() / 255
-        return which, self._replicas[which].encode(x_BCHW)
+        return which, self._encoders[which](_sent(numbered[1], self.devices[which]))
 
     def _probs(self, tissues: Sequence[Tissue], placed: tuple[int, Any]) -> Tensor:
         which, features = placed
-        logits_BT2HW = self._replicas[which].decode(features, tissues).float()
-        return (logits_BT2HW[:, :, 1] - logits_BT2HW[:, :, 0]).sigmoid_().to(self.devices[0]).contiguous()
+        return self._replicas[which].find(features, tissues).to(self.devices[0])
 
     def _take_smaller_chunks(self) -> None:
         if self._chunk == 1:
             raise OmniWSIError("out of memory with one tile at a time; free the GPU, or pass --device cpu") from None
         self._chunk //= 2
         logger.warning("out of memory; %d tiles at a time from now on", self._chunk)
+        for encoder in self._encoders:
+            if isinstance(encoder, Captured):
+                encoder.forget()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -140,12 +151,23 @@ def _sent(pixels_BCHW: Tensor, device: str) -> Tensor:
 def _replica(model: Network, device: str, precision: Precision) -> Network:
     replica = copy.deepcopy(model).eval().to(device)
     replica = replica.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
-    if precision == "bfloat16":
-        on_cpu = torch.device(device).type == "cpu"
-        round_weights(replica, on_cpu)
-        if on_cpu and can_fuse():
-            fuse(replica)
+    on_cpu = torch.device(device).type == "cpu"
+    if precision in _ROUNDED:
+        keeps_norms = on_cpu or (isinstance(model, OmniSeg) and kernels() is not None)
+        round_weights(replica, _ROUNDED[precision], keeps_norms)
+    if precision == "bfloat16" and on_cpu and can_fuse():
+        fuse(replica)
     return replica
+
+
+def _encoder(network: Network, device: str) -> Callable[[Tensor], Any]:
+    """pixels_BCHW, uint8 -> features"""
+
+    def encode(pixels_BCHW: Tensor) -> Any:
+        return network.encode(pixels_BCHW.float() / 255)
+
+    captures = torch.device(device).type == "cuda" and isinstance(network, OmniSeg)
+    return Captured(encode, device) if captures else encode
 
 
 def _start_workers(threads: int) -> ThreadPoolExecutor:
@@ -196,8 +218,17 @@ def _require_device(device: str) -> None:
         raise UsageError(f"there is no device {device} here ({reason}); pass --device cpu") from None
 
 
+def _require_precision(asked: Precision, kind: str) -> Precision:
+    """The one to find with. A GPU multiplies float16 as quickly as bfloat16, which rounds eight times as coarsely. Raises UsageError."""
+    if asked == "auto":
+        return "float16" if kind == "cuda" else best_precision(kind)
+    if asked == "float16" and kind != "cuda":
+        raise UsageError("--precision float16 is for GPUs by CUDA; pass auto")
+    return asked
+
+
 def best_precision(kind: str) -> Precision:
-    """bfloat16 only where the hardware multiplies it faster than float32; elsewhere it is emulated, or no quicker."""
+    """The one to learn with: bfloat16 only where the hardware multiplies it faster than float32; elsewhere it is emulated, or no quicker."""
     if kind == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     return "bfloat16" if kind == "cpu" and _multiplies_bfloat16() else "float32"

@@ -1,7 +1,7 @@
-"""The network in bfloat16, for inference alone: what stays exact, and on a processor fewer passes through memory.
+"""The network in 16 bits, for inference alone: what stays exact, and on a processor fewer passes through memory.
 
-The first convolution stays exact: pixels and weights rounded there were most of what bfloat16 changed in a mask. On a
-processor so do the weights of norms, which PyTorch does not take beside bfloat16 elsewhere.
+The first convolution stays exact: pixels and weights rounded there were most of what bfloat16 changed in a mask. So do
+the weights of norms, on a processor and where a GPU has kernels of ours: PyTorch's own takes them in 16 bits alone there.
 
 Where a processor multiplies matrices of bfloat16 (AMX), convolutions are no more than half of the time. oneDNN, which PyTorch
 calls for them, can do two things that PyTorch has no public name for: keep the weights in the order that it wants, instead of
@@ -22,15 +22,15 @@ from omniwsi.model.norm import norm_relu
 from omniwsi.model.trunk import ResidualBlock
 
 
-def round_weights(network: nn.Module, on_cpu: bool) -> None:
-    """In place. Layers that multiply vectors, as the controller of heads is one, are small and stay as they are."""
+def round_weights(network: nn.Module, dtype: torch.dtype, keeps_norms: bool) -> None:
+    """In place, to bfloat16 or float16. Layers that multiply vectors, as the controller of heads is one, are small and stay as they are."""
     for name, part in network.named_children():
         if name == "stem" and isinstance(part, nn.Conv2d):
-            setattr(network, name, ExactStem(part))
-        elif isinstance(part, nn.Conv2d) or (isinstance(part, nn.GroupNorm) and not on_cpu):
-            part.bfloat16()
+            setattr(network, name, ExactStem(part, dtype))
+        elif isinstance(part, nn.Conv2d) or (isinstance(part, nn.GroupNorm) and not keeps_norms):
+            part.to(dtype)
         else:
-            round_weights(part, on_cpu)
+            round_weights(part, dtype, keeps_norms)
 
 
 def fuse(network: nn.Module) -> None:
@@ -61,21 +61,21 @@ def can_fuse() -> bool:
 class ExactStem(nn.Module):
     """The first convolution, nearly as exact as in float32.
 
-    Pixels are multiples of 1/255, which bfloat16 rounds; of 1/256 it holds them all. Each weight is the sum of two.
+    Pixels are multiples of 1/255, which 16 bits round; of 1/256 they hold them all. Each weight is the sum of two.
     """
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype = torch.bfloat16) -> None:
         super().__init__()
         weight = conv.weight.detach() * (256 / 255)
-        rounded = weight.bfloat16()
-        rest = (weight - rounded).bfloat16()
+        rounded = weight.to(dtype)
+        rest = (weight - rounded).to(dtype)
         both = torch.cat([rounded, rest], 1).contiguous(memory_format=torch.channels_last)
         conv.weight = nn.Parameter(both, requires_grad=False)
-        self.conv = conv
+        self.conv, self._dtype = conv, dtype
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """`x_BCHW`: float32 in [0, 1], pixels of 8 bits."""
-        rounded = (x_BCHW * (255 / 256)).bfloat16()
+        rounded = (x_BCHW * (255 / 256)).to(self._dtype)
         y_BDHW: Tensor = self.conv(torch.cat([rounded, rounded], 1))
         return y_BDHW
 

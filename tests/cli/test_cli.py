@@ -215,7 +215,7 @@ def test_a_slide_that_breaks_on_the_way_leaves_nothing_that_looks_finished(
         (("--threshold", "1.5"), "--threshold lies between 0 and 1, not 1.5"),
         (("--min-area", "tuft=big"), "--min-area takes square micrometres"),
         (("--ome-zarr", "0.6"), "--ome-zarr takes 0.5 or 0.4, not 0.6"),
-        (("--precision", "int4"), "--precision takes auto or float32 or bfloat16, not int4"),
+        (("--precision", "int4"), "--precision takes auto or float32 or bfloat16 or float16, not int4"),
         (("--mpp", "352.8"), "--mpp: mpp must lie between"),
         (("--output-mpp", "0"), "--output-mpp is in micrometres per pixel"),
         (("--overlap", "60"), "--overlap lies between 0 and 32, half a tile; not 60"),

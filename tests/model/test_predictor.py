@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -21,10 +23,22 @@ def tiles() -> np.ndarray:
     return np.stack([section[40:104, 64 * i : 64 * i + 64] for i in range(5)])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_same_tile_gives_the_same_bytes_in_any_batch(model: OmniSeg, tiles: np.ndarray, precision: str) -> None:
-    predictor = Predictor(model, "cpu", precision)
-    alone = np.concatenate([predictor.decode(predictor.encode(tile[None]), KIDNEY) for tile in tiles])
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"),
+    [
+        ("cpu", "float32"),
+        ("cpu", "bfloat16"),
+        *(pytest.param("cuda", precision, marks=needs_gpu) for precision in ("float32", "bfloat16", "float16")),
+    ],
+)
+def test_the_same_tile_gives_the_same_bytes_in_any_batch(
+    model: OmniSeg, tiles: np.ndarray, device: str, precision: Precision
+) -> None:
+    predictor = Predictor(model, device, precision)
+    alone = np.concatenate([predictor.decode(predictor.encode(tile[None]), KIDNEY)[:1] for tile in tiles])
     for size in (2, 3, 5):
         for start in range(0, 5, size):
             batch = tiles[start : start + size]
@@ -123,14 +137,18 @@ def test_probability_is_the_sigmoid_of_the_difference_of_logits(model: OmniSeg, 
     assert probs.dtype == np.float32
 
 
-def test_bfloat16_finds_what_float32_finds() -> None:
-    """The weights that ship, on a drawn section in every precision."""
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_16_bits_find_what_float32_finds(device: str) -> None:
+    """The weights that ship, on a drawn section."""
     model = load_model()
     side = model.card.tile_px
     section = draw_section(600, 600, "he", seed=5, mpp=1.0).pixels_HWC[100 : 100 + side, 100 : 100 + side][None]
     full, rounded = (
         predictor.decode(predictor.encode(section), KIDNEY[:2])[0] >= 0.5
-        for predictor in (Predictor(model, "cpu", "float32"), Predictor(model, "cpu", "bfloat16"))
+        for predictor in (
+            Predictor(model, "cpu", "float32"),
+            Predictor(model, device, "bfloat16" if device == "cpu" else "float16"),
+        )
     )
     assert full.any()
     for a, b in zip(full, rounded, strict=True):
@@ -150,10 +168,39 @@ def test_a_device_that_is_not_there(model: OmniSeg) -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@needs_gpu
 def test_cuda_agrees_with_the_cpu(model: OmniSeg, tiles: np.ndarray) -> None:
+    """Also of tiles of another size, and of the first ones again."""
     there, here = (Predictor(model, device, "float32") for device in ("cuda", "cpu"))
-    features = there.encode(tiles)
-    on_cuda = there.decode(features, KIDNEY)[:5]
-    np.testing.assert_array_equal(there.decode_on_device(features, KIDNEY).cpu()[:5], on_cuda)
-    np.testing.assert_allclose(on_cuda, here.decode(here.encode(tiles), KIDNEY), atol=0.01)
+    for given in (tiles, tiles[:, :32, :48], tiles):
+        features = there.encode(given)
+        on_cuda = there.decode(features, KIDNEY)[:5]
+        np.testing.assert_array_equal(there.decode_on_device(features, KIDNEY).cpu()[:5], on_cuda)
+        np.testing.assert_allclose(on_cuda, here.decode(here.encode(given), KIDNEY), atol=0.01)
+
+
+@needs_gpu
+def test_features_outlive_the_next_pass(model: OmniSeg, tiles: np.ndarray) -> None:
+    """What is captured writes to one place again and again."""
+    predictor = Predictor(model, "cuda")
+    first = predictor.encode(tiles[:1])
+    expected = predictor.decode(first, KIDNEY)
+    predictor.encode(tiles[1:2])
+    np.testing.assert_array_equal(predictor.decode(first, KIDNEY), expected)
+
+
+@needs_gpu
+def test_numbers_too_large_for_float16_are_no_result(model: OmniSeg, tiles: np.ndarray) -> None:
+    large = copy.deepcopy(model)
+    with torch.no_grad():
+        large.trunk.encoder[0][0].conv2.weight.mul_(1e6)
+    predictor = Predictor(large, "cuda")
+    with pytest.raises(OmniWSIError, match="too large for float16; pass --precision bfloat16"):
+        predictor.decode(predictor.encode(tiles), KIDNEY)
+    careful = Predictor(large, "cuda", "bfloat16")
+    assert np.isfinite(careful.decode(careful.encode(tiles), KIDNEY)).all()
+
+
+def test_float16_is_for_gpus(model: OmniSeg) -> None:
+    with pytest.raises(UsageError, match="--precision float16 is for GPUs"):
+        Predictor(model, "cpu", "float16")

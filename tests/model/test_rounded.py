@@ -47,7 +47,7 @@ def test_a_fused_network_adds_up_the_same(kind: type[Network], x_BCHW: Tensor) -
 @needs_fusing
 def test_rounded_and_fused_stays_near(model: OmniSeg, x_BCHW: Tensor) -> None:
     rounded = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    round_weights(rounded, on_cpu=True)
+    round_weights(rounded, torch.bfloat16, keeps_norms=True)
     fused = copy.deepcopy(rounded)
     fuse(fused)
     expected = logits_of(model, x_BCHW)
