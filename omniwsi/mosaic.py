@@ -17,8 +17,11 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +40,9 @@ _COLUMN_PX = 2048
 """Width of what is blended and written together, a shard: where no tile falls, nothing is held, computed or written."""
 _WRITERS = 4
 """Columns written at once: a single one is 34 Mpx/s of three tissues."""
+
+_ASK_EVERY_S = 0.02
+"""Whether rows that are waited for are there."""
 
 Clip = Callable[[Box], np.ndarray]
 """g_box -> bool or float32 weights [H, W]: where results are wanted, and how much they count."""
@@ -62,17 +68,64 @@ def _added_up(ramp: np.ndarray, starts: Sequence[int], length: int) -> np.ndarra
     return total[:length]
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What is read of a mosaic, also while it is written, also by other processes: rows, once they are recorded. May be pickled."""
+
+    folder: Path
+    grid: Grid
+
+    @property
+    def done(self) -> int:
+        """As many from the top are final."""
+        try:
+            return int(json.loads(self.record.read_text())["rows_done"])
+        except FileNotFoundError:
+            return 0
+
+    def wait_for(self, g_box: Box, tell: Callable[[], None]) -> None:
+        """Until the box can be read. `tell` is called now and then; what it raises ends the waiting."""
+        until_y = min(g_box.y1, self.grid.size[1])
+        while self.done < until_y:
+            tell()
+            time.sleep(_ASK_EVERY_S)
+
+    def read(self, g_box: Box, channels: slice = slice(None)) -> np.ndarray:
+        """uint8 [T, H, W] of what is final, of all tissues or some; 0 outside of the grid."""
+        inside = g_box.clip(self.grid.g_box)
+        found_THW = np.asarray(self._array[channels, *inside.slices])
+        if inside == g_box:
+            return found_THW
+        probs_THW = np.zeros((len(found_THW), *g_box.shape), np.uint8)
+        probs_THW[:, *inside.seen_from(g_box.x0, g_box.y0).slices] = found_THW
+        return probs_THW
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "rows_done.json"
+
+    @property
+    def array(self) -> Path:
+        return self.folder / "probs.zarr"
+
+    @cached_property
+    def _array(self) -> zarr.Array[Any]:
+        return zarr.open_array(self.array, mode="r")
+
+    def __reduce__(self) -> tuple[type[Rows], tuple[Path, Grid]]:
+        return Rows, (self.folder, self.grid)
+
+
 class Mosaic:
     """A context: leaving it whole finishes what was added; leaving it by an error keeps what was recorded."""
 
     def __init__(self, folder: Path, grid: Grid, tissue_count: int, clip: Clip | None = None) -> None:
         self.grid = grid
-        self._folder, self._tissue_count = folder, tissue_count
-        self._record = folder / "rows_done.json"
+        self.rows = Rows(folder, grid)
         self._clip = clip
         width, height = grid.size
-        self.rows_done = self._read_record()
-        self._array = _open_array(folder / "probs.zarr", (tissue_count, height, width), fresh=self.rows_done == 0)
+        self.rows_done = self.rows.done
+        self._array = _open_array(self.rows.array, (tissue_count, height, width), fresh=self.rows_done == 0)
         self._window: _Window | None = None
         self._columns: dict[int, _Column] = {}
         self._band_y0 = self.rows_done
@@ -145,9 +198,9 @@ class Mosaic:
 
     def _store(self, y0: int, y1: int, strips: dict[int, Any]) -> None:
         list(self._column_writers.map(lambda x0: self._store_column(x0, y0, strips[x0]), strips))
-        partial = self._record.with_suffix(".partial")
+        partial = self.rows.record.with_suffix(".partial")
         partial.write_text(json.dumps({"rows_done": y1}))
-        partial.replace(self._record)
+        partial.replace(self.rows.record)
         self.rows_done = y1
 
     def _store_column(self, x0: int, y0: int, strip_THW: Any) -> None:
@@ -160,26 +213,6 @@ class Mosaic:
         if self._writing is not None:
             self._writing.result()
             self._writing = None
-
-    def _read_record(self) -> int:
-        try:
-            return int(json.loads(self._record.read_text())["rows_done"])
-        except FileNotFoundError:
-            return 0
-
-    def read(self, g_box: Box, channels: slice = slice(None)) -> np.ndarray:
-        """uint8 [T, H, W] of what is finished, of all tissues or some; 0 outside of the grid."""
-        inside = g_box.clip(self.grid.g_box)
-        found_THW = np.asarray(self._array[channels, *inside.slices])
-        if inside == g_box:
-            return found_THW
-        probs_THW = np.zeros((len(found_THW), *g_box.shape), np.uint8)
-        probs_THW[:, *inside.seen_from(g_box.x0, g_box.y0).slices] = found_THW
-        return probs_THW
-
-    def __reduce__(self) -> tuple[type[Mosaic], tuple[Path, Grid, int]]:
-        """A finished one may be read by other processes, each of which opens it again."""
-        return Mosaic, (self._folder, self.grid, self._tissue_count)
 
     def __enter__(self) -> Mosaic:
         return self

@@ -7,12 +7,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Event
+from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -28,7 +29,7 @@ from omniwsi.model.card import ModelCard
 from omniwsi.model.checkpoint import DEFAULT_WEIGHTS, find_weights, load_model, sha256_of
 from omniwsi.model.flips import Flipped
 from omniwsi.model.predictor import Precision, Predictor, Predicts, give_back_freed_memory
-from omniwsi.mosaic import Mosaic
+from omniwsi.mosaic import Mosaic, Rows
 from omniwsi.objects import Contour
 from omniwsi.picture import OVERVIEW_PX, LegendEntry, Overview
 from omniwsi.pyramid import Layer, PyramidSpec, Version, write_pyramid
@@ -269,15 +270,20 @@ def segment_slide(
         if run.already_done:
             return _result(run, plan, 0.0)
         _describe(run, slide.info, plan)
-        mosaics: list[Mosaic] = []
+        layers: list[_Seen] = []
         traced: list[Traced] = []
         clock = _Clock()
-        with Tracers(options.tracers) as tracers:
+        with Tracers(options.tracers) as tracers, _PyramidBeside(run, plan, options.threads, tell) as pyramid:
             for sweep in plan.sweeps:
-                mosaics.append(_walk(run, slide, sweep, plan, predictor, options, tell))
-                tracings = _tracings(slide.info, mosaics[-1], sweep, plan, options)
-                traced += [tracers.begin(one, run.making(f"{one.tissue.name}.contours")) for one in tracings]
-            _write_results(run, slide, mosaics, traced, plan, options, tell, clock)
+                with run.mosaic(sweep.sweep, sweep.grid, _clip(plan, sweep.grid.frame, slide.info)) as mosaic:
+                    layers.append(_Seen(mosaic.rows, sweep))
+                    tracings = _tracings(slide.info, layers[-1], plan, options)
+                    traced += [tracers.begin(one, run.making(f"{one.tissue.name}.contours")) for one in tracings]
+                    if options.tracers and sweep is plan.sweeps[-1]:
+                        pyramid.begin(layers)
+                    _walk(run, slide, mosaic, sweep, plan, predictor, options, pyramid.tell)
+                give_back_freed_memory()
+            _write_results(run, slide, layers, traced, plan, pyramid, clock)
         run.manifest["stages"] = _stages(run.manifest["sweeps"], clock)
         run.manifest["seconds"] = round(time.perf_counter() - began, 1)
         run.finish()
@@ -386,26 +392,29 @@ def _plan_warnings(info: SlideInfo, plans: Sequence[SweepPlan], options: Segment
 
 
 def _walk(
-    run: Run, slide: Slide, plan: SweepPlan, whole: Plan, predictor: Predicts, options: SegmentOptions, tell: Tell
-) -> Mosaic:
+    run: Run,
+    slide: Slide,
+    mosaic: Mosaic,
+    plan: SweepPlan,
+    whole: Plan,
+    predictor: Predicts,
+    options: SegmentOptions,
+    tell: Tell,
+) -> None:
     """One sweep: each of its tiles is encoded once, then decoded for all tissues of the sweep at once."""
-    clip = _clip(whole, plan.grid.frame, slide.info)
     clock = _Clock()
-    with run.mosaic(plan.sweep, plan.grid, clip) as mosaic:
-        todo = mosaic.missing(plan.tiles)
-        tell_tile = _teller(plan, whole, len(todo), tell)
-        batches = read_tiles(slide, plan.grid.frame, todo, options.tiles_at_once(predictor), options.threads)
-        predicted = _one_ahead(_predicted(batches, plan.sweep.tissues, predictor, clock))
-        try:
-            for tiles, probs_BTHW in predicted:
-                with clock("mosaic"):
-                    mosaic.add(tiles, probs_BTHW)
-                tell_tile(len(tiles))
-        finally:
-            predicted.close()
-            _note_seconds(run, plan, clock)
-    give_back_freed_memory()
-    return mosaic
+    todo = mosaic.missing(plan.tiles)
+    tell_tile = _teller(plan, whole, len(todo), tell)
+    batches = read_tiles(slide, plan.grid.frame, todo, options.tiles_at_once(predictor), options.threads)
+    predicted = _one_ahead(_predicted(batches, plan.sweep.tissues, predictor, clock))
+    try:
+        for tiles, probs_BTHW in predicted:
+            with clock("mosaic"):
+                mosaic.add(tiles, probs_BTHW)
+            tell_tile(len(tiles))
+    finally:
+        predicted.close()
+        _note_seconds(run, plan, clock)
 
 
 def _predicted(
@@ -497,10 +506,24 @@ class _Clock:
 # --- The results --------------------------------------------------------------------------------------------------------
 
 
-def _tracings(
-    info: SlideInfo, mosaic: Mosaic, sweep: SweepPlan, plan: Plan, options: SegmentOptions
-) -> Iterator[Tracing]:
-    """What there is to trace of a finished sweep."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A sweep and what it has found, as far as it has come."""
+
+    rows: Rows
+    plan: SweepPlan
+
+    def read(self, waiting: Callable[[], None], g_box: Box) -> np.ndarray | None:
+        """None where none of its tiles fell: glass is not read. Rows that are not there yet are waited for."""
+        if not self.plan.covered.touches(g_box):
+            return None
+        self.rows.wait_for(g_box, waiting)
+        return self.rows.read(g_box)
+
+
+def _tracings(info: SlideInfo, seen: _Seen, plan: Plan, options: SegmentOptions) -> Iterator[Tracing]:
+    """What there is to trace of a sweep."""
+    sweep = seen.plan
     for channel, tissue in enumerate(sweep.sweep.tissues):
         how = TraceOptions(
             options.threshold,
@@ -512,59 +535,87 @@ def _tracings(
             tissue.min_hole_um2,
             tissue.max_area_um2,
         )
-        yield Tracing(mosaic, sweep.covered, plan.region, tissue, channel, how)
+        yield Tracing(seen.rows, sweep.covered, plan.region, tissue, channel, how)
 
 
 def _write_results(
     run: Run,
     slide: Slide,
-    mosaics: Sequence[Mosaic],
+    layers: Sequence[_Seen],
     traced: Sequence[Traced],
     plan: Plan,
-    options: SegmentOptions,
-    tell: Tell,
+    pyramid: _PyramidBeside,
     clock: _Clock,
 ) -> None:
-    """The pyramid by threads of its own while contours are traced: whatever goes wrong with one ends the other, too."""
-    written = Progress("pyramid", 0, 1)
-    stopped = Event()
+    """Once all has been seen: the contours, and meanwhile what is left of the pyramid."""
+    pyramid.begin(layers)
+    began = time.perf_counter()
+    with clock("contours"):
+        _write_contours(run, slide, traced, plan, pyramid.tell)
+    pyramid.wait()
+    clock.seconds["pyramid"] = max(0.0, pyramid.ended - began)  # it may have ended first
 
-    def note(progress: Progress) -> None:
-        nonlocal written
-        written = progress
-        if stopped.is_set():
+
+class _PyramidBeside:
+    """The pyramid, written by threads of its own while the last sweep is walked or contours are traced.
+
+    Whatever goes wrong with it is raised by the next `tell`; leaving this context ends it.
+    """
+
+    def __init__(self, run: Run, plan: Plan, threads: int, tell: Tell) -> None:
+        self._run, self._plan, self._threads, self._tell = run, plan, threads, tell
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self._writing: Future[None] | None = None
+        self._stopped = Event()
+        self._written = Progress("pyramid", 0, 1)
+        self.ended = 0.0
+        """by the performance counter"""
+
+    def begin(self, layers: Sequence[_Seen]) -> None:
+        """Once is enough. What a layer has not seen yet is waited for."""
+        if self._writing is None:
+            self._writing = self._beside.submit(self._write, tuple(layers))
+
+    def tell(self, progress: Progress) -> None:
+        """Of something else, unless this is lost."""
+        if self._writing is not None and self._writing.done():
+            self._writing.result()  # raises its error, if there was one
+        self._tell(progress)
+
+    def wait(self) -> None:
+        """Telling meanwhile how far it is."""
+        assert self._writing is not None
+        while not self._writing.done():
+            self._tell(self._written)
+            wait([self._writing], timeout=_TELL_EVERY_S)
+        self._writing.result()
+        self._tell(self._written)
+
+    def _write(self, layers: Sequence[_Seen]) -> None:
+        path = self._run.making(PYRAMID)
+        seen = [
+            Layer(partial(layer.read, self._require_wanted), layer.plan.grid.frame, layer.plan.sweep.tissues)
+            for layer in layers
+        ]
+        write_pyramid(path, self._plan.pyramid, seen, self._note, self._threads)
+        self.ended = time.perf_counter()
+
+    def _note(self, done: int, total: int) -> None:
+        self._written = Progress("pyramid", done, total)
+        self._require_wanted()
+
+    def _require_wanted(self) -> None:
+        if self._stopped.is_set():
             raise CancelledError
 
-    def make_pyramid() -> None:
-        with clock("pyramid"):
-            _write_pyramid(run, mosaics, plan, options.threads, note)
+    def __enter__(self) -> _PyramidBeside:
+        return self
 
-    def tell_unless_lost(progress: Progress) -> None:
-        if pyramid.done():
-            pyramid.result()  # raises its error, if there was one
-        tell(progress)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="results") as beside:
-        pyramid = beside.submit(make_pyramid)
-        try:
-            with clock("contours"):
-                _write_contours(run, slide, traced, plan, tell_unless_lost)
-            while not pyramid.done():
-                tell(written)
-                wait([pyramid], timeout=_TELL_EVERY_S)
-            pyramid.result()
-            tell(written)
-        finally:
-            stopped.set()
-
-
-def _write_pyramid(run: Run, mosaics: Sequence[Mosaic], plan: Plan, threads: int, tell: Tell) -> None:
-    layers = [
-        Layer(partial(_read, mosaic, sweep), sweep.grid.frame, sweep.sweep.tissues)
-        for mosaic, sweep in zip(mosaics, plan.sweeps, strict=True)
-    ]
-    path = run.making(PYRAMID)
-    write_pyramid(path, plan.pyramid, layers, lambda done, total: tell(Progress("pyramid", done, total)), threads)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._beside.shutdown(wait=True)
 
 
 def _write_contours(run: Run, slide: Slide, traced: Sequence[Traced], plan: Plan, tell: Tell) -> None:
@@ -605,11 +656,6 @@ def _contours(traced: Sequence[Traced], tell: Tell) -> Iterator[Contour]:
 
         yield from one.contours(tell_pixels)
         before += one.tracing.pixels
-
-
-def _read(mosaic: Mosaic, plan: SweepPlan, g_box: Box) -> np.ndarray | None:
-    """What a sweep found, or None where none of its tiles fell: glass is not read."""
-    return mosaic.read(g_box) if plan.covered.touches(g_box) else None
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""A tissue of a finished sweep, traced: here, or by a process beside while the network goes on with the next sweep.
+"""A tissue of a sweep, traced: here once the sweep is done, or by a process beside, which follows it row by row.
 
 A process, since tracing is much Python, whose lock would hold up what feeds the network. It is started as a command and not by
 `multiprocessing`, which a script that calls omniwsi would have to be written for. What it finds comes by a file, so neither
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import pickle
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from omniwsi.contours import TraceOptions, trace
 from omniwsi.geojson import Region
 from omniwsi.geometry import Box
 from omniwsi.grid import Coverage
-from omniwsi.mosaic import Mosaic
+from omniwsi.mosaic import Rows
 from omniwsi.objects import Contour
 from omniwsi.tissues import Tissue
 
@@ -44,7 +45,7 @@ _TELL_EVERY_S = 0.5
 class Tracing:
     """What is to be traced. It can be pickled."""
 
-    mosaic: Mosaic
+    rows: Rows
     covered: Coverage
     """where the sweep looked"""
     region: Region | None
@@ -56,24 +57,26 @@ class Tracing:
 
     @property
     def pixels(self) -> int:
-        return math.prod(self.mosaic.grid.size)
+        return math.prod(self.rows.grid.size)
 
     def contours(self, tell: Tell = lambda done: None) -> Iterator[Contour]:
-        """From top to bottom."""
+        """From top to bottom; rows that are not there yet are waited for."""
+        width, height = self.rows.grid.size
 
         def read(g_box: Box) -> np.ndarray | None:
-            width, height = self.mosaic.grid.size
-            tell(width * min(max(g_box.y0, 0), height))  # windows come from top to bottom
+            done = width * min(max(g_box.y0, 0), height)  # windows come from top to bottom
+            tell(done)
             if not self.covered.touches(g_box):  # glass is not read
                 return None
-            return self.mosaic.read(g_box, slice(self.channel, self.channel + 1))[0]
+            self.rows.wait_for(g_box, lambda: tell(done))
+            return self.rows.read(g_box, slice(self.channel, self.channel + 1))[0]
 
-        return trace(read, self.mosaic.grid.size, self.tissue, self.options, self._analysed)
+        return trace(read, (width, height), self.tissue, self.options, self._analysed)
 
     def _analysed(self, g_box: Box) -> np.ndarray:
         """Where the sweep has looked, and was wanted to."""
         seen_HW = self.covered(g_box)
-        return seen_HW if self.region is None else seen_HW & self.region.mask(g_box, self.mosaic.grid.frame)
+        return seen_HW if self.region is None else seen_HW & self.region.mask(g_box, self.rows.grid.frame)
 
 
 class Tracers:
@@ -155,8 +158,14 @@ def _waited_for(beside: Future[bool], tell: Tell) -> bool:
 
 
 def _write(tracing: Tracing, path: Path) -> None:
-    """Pickled lists of contours, the last one empty."""
-    contours = tracing.contours()
+    """Pickled lists of contours, the last one empty. Nobody waits for rows that a parent who is gone does not write."""
+    parent = os.getppid()
+
+    def require_parent(_done: int) -> None:
+        if os.getppid() != parent:
+            raise SystemExit(1)
+
+    contours = tracing.contours(require_parent)
     with path.open("wb") as file:
         while together := list(islice(contours, _TOGETHER)):
             pickle.dump(together, file, pickle.HIGHEST_PROTOCOL)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import pickle
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +62,42 @@ def test_equals_the_slow_twin(tmp_path: Path, size: tuple[int, int], overlap_px:
     with Mosaic(tmp_path, grid, 2) as mosaic:
         fill(mosaic, tiles, 2)
     assert mosaic.finished
-    difference = mosaic.read(grid.g_box) - slow_twin(grid, tiles, 2)
+    difference = mosaic.rows.read(grid.g_box) - slow_twin(grid, tiles, 2)
     assert np.abs(difference).max() <= 1  # float32 against float64 at a half
     assert (difference != 0).mean() < 1e-4
+
+
+def test_rows_are_read_once_they_are_recorded(tmp_path: Path) -> None:
+    """By another thread, or another process to which they were sent."""
+    grid = Grid((600, 1400), Frame(1, 1), 256, 0)
+    top, bottom = Box(0, 0, 600, 512), Box(0, 1024, 600, 1400)
+    waited: list[int] = []
+
+    class Enough(Exception):
+        pass
+
+    def stop() -> None:
+        waited.append(1)
+        if len(waited) == 3:
+            raise Enough
+
+    with ThreadPoolExecutor(1) as beside:
+        with Mosaic(tmp_path, grid, 1) as mosaic:
+            rows = pickle.loads(pickle.dumps(mosaic.rows))
+            with pytest.raises(Enough):
+                rows.wait_for(top, stop)
+
+            def read() -> np.ndarray:
+                rows.wait_for(bottom, lambda: None)
+                return rows.read(bottom)
+
+            reading = beside.submit(read)
+            for tile in grid.tiles():
+                mosaic.add([tile], np.ones((1, 1, 256, 256), np.float32))
+            rows.wait_for(top, lambda: None)
+            assert (rows.read(top) == 255).all()
+            assert not reading.done()
+        assert (reading.result() == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +138,7 @@ def test_constant_in_constant_out(
                 mosaic.add([tile], np.full((1, tissues, 32, 32), grey / np.float32(255)))
             else:
                 whole[here] = False
-    probs = mosaic.read(grid.g_box)
+    probs = mosaic.rows.read(grid.g_box)
     assert (probs[:, whole] == grey).all()
     assert (probs <= grey).all()
     assert (probs[:, ~covered] == 0).all()
@@ -115,7 +150,7 @@ def test_what_the_network_sees_at_a_rim_fades_towards_glass(tmp_path: Path) -> N
     middle = next(tile for tile in grid.tiles() if (tile.row, tile.column) == (1, 1))
     with Mosaic(tmp_path, grid, 1) as mosaic:
         mosaic.add([middle], np.ones((1, 1, 256, 256), np.float32))
-    probs = mosaic.read(middle.g_box)[0]
+    probs = mosaic.rows.read(middle.g_box)[0]
     assert probs[128, 0] < 4
     assert (np.diff(probs[128, :64].astype(int)) >= 0).all()
     assert (probs[64:192, 64:192] == 255).all()
@@ -138,7 +173,7 @@ def test_a_stopped_mosaic_goes_on_to_the_same_bytes(tmp_path: Path, stop_after: 
     tiles = grid.tiles()
     with Mosaic(tmp_path / "whole", grid, 2) as mosaic:
         fill(mosaic, tiles, 2)
-    whole = mosaic.read(grid.g_box)
+    whole = mosaic.rows.read(grid.g_box)
     with pytest.raises(Stop), Mosaic(tmp_path / "stopped", grid, 2) as mosaic:
         fill(mosaic, tiles[:stop_after], 2, batch=1)
         raise Stop
@@ -149,10 +184,10 @@ def test_a_stopped_mosaic_goes_on_to_the_same_bytes(tmp_path: Path, stop_after: 
             assert mosaic.rows_done == 3 * STRIP_ROWS
             assert len(todo) < len(tiles) // 2
         fill(mosaic, todo, 2)
-    np.testing.assert_array_equal(mosaic.read(grid.g_box), whole)
+    np.testing.assert_array_equal(mosaic.rows.read(grid.g_box), whole)
     with Mosaic(tmp_path / "stopped", grid, 2) as mosaic:
         assert mosaic.missing(tiles) == ()
-    np.testing.assert_array_equal(mosaic.read(grid.g_box), whole)
+    np.testing.assert_array_equal(mosaic.rows.read(grid.g_box), whole)
 
 
 def test_no_tiles_at_all(tmp_path: Path) -> None:
@@ -161,7 +196,7 @@ def test_no_tiles_at_all(tmp_path: Path) -> None:
         pass
     mosaic = Mosaic(tmp_path, grid, 3)
     assert mosaic.finished
-    assert not mosaic.read(grid.g_box).any()
+    assert not mosaic.rows.read(grid.g_box).any()
 
 
 def test_columns_without_tiles_take_no_memory(tmp_path: Path) -> None:
@@ -175,8 +210,8 @@ def test_columns_without_tiles_take_no_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak_bytes < 40e6
     for tile in tiles:
-        assert (mosaic.read(tile.g_box)[0, 64:192, 64:192] == 255).all()
-        assert mosaic.read(tile.g_box.grown(300)).sum() == mosaic.read(tile.g_box).sum()
+        assert (mosaic.rows.read(tile.g_box)[0, 64:192, 64:192] == 255).all()
+        assert mosaic.rows.read(tile.g_box.grown(300)).sum() == mosaic.rows.read(tile.g_box).sum()
 
 
 def test_some_tissues_are_read_as_all_are(tmp_path: Path) -> None:
@@ -184,14 +219,14 @@ def test_some_tissues_are_read_as_all_are(tmp_path: Path) -> None:
     with Mosaic(tmp_path, grid, 3) as mosaic:
         fill(mosaic, grid.tiles(), 3)
     g_box = Box(-5, 100, 400, 310)
-    np.testing.assert_array_equal(mosaic.read(g_box, slice(1, 2)), mosaic.read(g_box)[1:2])
+    np.testing.assert_array_equal(mosaic.rows.read(g_box, slice(1, 2)), mosaic.rows.read(g_box)[1:2])
 
 
 def test_reading_beyond_the_grid_gives_nothing(tmp_path: Path) -> None:
     grid = Grid((300, 300), Frame(1, 1), 256, 64)
     with Mosaic(tmp_path, grid, 1) as mosaic:
         mosaic.add(grid.tiles(), np.ones((4, 1, 256, 256), np.float32))
-    probs = mosaic.read(Box(-10, -20, 400, 310))
+    probs = mosaic.rows.read(Box(-10, -20, 400, 310))
     assert probs.shape == (1, 330, 410)
     assert probs.sum() == 255 * 300 * 300
     assert (probs[0, 20:320, 10:310] == 255).all()
@@ -202,4 +237,4 @@ def test_clipped_to_a_region(tmp_path: Path) -> None:
     wanted = np.random.default_rng(0).random((1200, 600)) < 0.5
     with Mosaic(tmp_path, grid, 1, clip=lambda g_box: wanted[g_box.slices]) as mosaic:
         mosaic.add(grid.tiles(), np.ones((grid.tile_count, 1, 256, 256), np.float32))
-    np.testing.assert_array_equal(mosaic.read(grid.g_box)[0], wanted * 255)
+    np.testing.assert_array_equal(mosaic.rows.read(grid.g_box)[0], wanted * 255)

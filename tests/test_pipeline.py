@@ -314,6 +314,44 @@ def test_a_pyramid_that_fails_ends_the_run(slide: ArraySlide, tmp_path: Path, mo
     assert json.loads((tmp_path / "run.json").read_text())["status"] != "done"
 
 
+def test_a_pyramid_that_fails_while_the_last_sweep_is_walked_ends_the_run(
+    slide: ArraySlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are cores for it, it follows that sweep."""
+    failed, told = threading.Event(), []
+
+    def fail(path: Path, spec: object, layers: object, tell: object, workers: int) -> None:
+        failed.set()
+        raise OSError(28, "No space left on device")
+
+    def tell(progress: Progress) -> None:
+        told.append(progress)
+        if failed.wait(0.01):
+            time.sleep(0.2)
+
+    monkeypatch.setattr(pipeline, "write_pyramid", fail)
+    options = SegmentOptions(tissues=TWO, workers=4, batch_size=1)
+    with pytest.raises(OSError, match="No space left"):
+        segment_slide(slide, tmp_path, ColorModel(), "sha", options, tell=tell)
+    assert {step.stage for step in told} == {"tiles"}
+    assert 0 < told[-1].done < told[-1].total
+
+
+def test_what_follows_a_sweep_ends_with_it(slide: ArraySlide, tmp_path: Path) -> None:
+    """The pyramid waits for rows that never come, and the tracers, too."""
+
+    class Failing(ColorModel):
+        def decode(self, features: np.ndarray, tissues: Sequence[Tissue]) -> np.ndarray:
+            if tissues[0].name == slowest:
+                raise ValueError("no network")
+            return super().decode(features, tissues)
+
+    slowest = TWO.split(",")[-1]
+    with pytest.raises(ValueError, match="no network"):
+        segment_slide(slide, tmp_path, Failing(), "sha", SegmentOptions(tissues=TWO, workers=4))
+    assert json.loads((tmp_path / "run.json").read_text())["status"] != "done"
+
+
 def test_contours_that_fail_end_the_pyramid(slide: ArraySlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At its next shard, and not hours later."""
     ended_by: list[BaseException] = []

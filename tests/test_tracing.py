@@ -49,7 +49,7 @@ def tracing(tmp_path: Path) -> Tracing:
     with Mosaic(tmp_path / "mosaic", grid, 1) as mosaic:
         mosaic.add(tiles, rng.random((len(tiles), 1, 256, 256)).astype(np.float32))
     options = TraceOptions(0.6, 4.0, (0.5, 0.5), grid.frame, "seed")
-    return Tracing(mosaic, Coverage(grid, tiles), None, KIDNEY[4], 0, options)
+    return Tracing(mosaic.rows, Coverage(grid, tiles), None, KIDNEY[4], 0, options)
 
 
 def stand_in(path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
