@@ -8,12 +8,9 @@ Axes: B image, P label of an image (one or more each), C colour, H rows, W colum
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,11 +21,11 @@ from omniwsi.errors import DataError
 from omniwsi.model.omniseg import scale_code
 from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue, emphasis_of
+from omniwsi.train.ahead import made_ahead, spare_cores
 from omniwsi.train.augment import Crop, cut, recolor
 from omniwsi.train.data import Patch, Pictures, Sample, as_stored, at_mpp, implied
 from omniwsi.train.options import TrainOptions
 
-_STEPS_AHEAD = 4
 _NOWHERE = 0.25
 """Share of a tissue's lessons in stains that have none of it. "Not here" is cheap to say, so there is much of it: drawn as often
 as each of its stains, it takes from what is found on patches; drawn as one stain, a slide fills with vessels (benchmarks/weights.md)."""
@@ -95,6 +92,24 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class _Parcel:
+    """A batch on its way from another process, to which it was copied by a fork: an id names the same sample in both.
+
+    In few tensors, as each is a file that both hold open.
+    """
+
+    pixels_BCSS: Tensor
+    planes_P2SS: Tensor
+    """(mask, known) of each label, bool: memory that processes share is scarce in a container."""
+    sample_ids: tuple[int, ...]
+
+    @classmethod
+    def of(cls, batch: Batch) -> _Parcel:
+        planes_P2SS = torch.stack([batch.mask_PHW, batch.known_PHW], 1).bool()
+        return cls(batch.pixels_BCHW, planes_P2SS, tuple(id(lesson.sample) for lesson in batch.lessons))
+
+
+@dataclass(frozen=True, slots=True)
 class _Pool:
     """The samples of one tissue."""
 
@@ -137,6 +152,7 @@ class Lessons:
                 others += implied(stored, patch.mpp, tissues, pictures)
         self._real, self._pools, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
         self._beside = _beside(real)
+        self._samples = {id(sample): sample for sample in (*self._drawn, *real, *others)}
         self._shares = torch.tensor([emphasis[pool.tissue.name] for pool in self._pools])
 
     @staticmethod
@@ -171,7 +187,10 @@ class Lessons:
         beside = self._beside.get(id(sample), [])  # nothing beside what is implied or drawn
         crop = cut(sample, options.side_px(step), how, generator, options.on_tissue(step), beside)
         pixels_CSS = recolor(crop.pixels_CSS[None], how, generator)[0]
-        return Lesson(replace(crop, pixels_CSS=pixels_CSS), sample, tuple(label.tissue for label in beside))
+        return Lesson(replace(crop, pixels_CSS=pixels_CSS), sample, self._tissues_beside(id(sample)))
+
+    def _tissues_beside(self, sample_id: int) -> tuple[Tissue, ...]:
+        return tuple(label.tissue for label in self._beside.get(sample_id, []))
 
     def _pick_sample(self, implied_share: float, generator: Generator) -> Sample:
         options = self._options
@@ -186,22 +205,25 @@ class Lessons:
     def batches(self, first_step: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
         """The batch of each step from `first_step` on; of several processes each takes every so-manieth lesson."""
         own = range(rank, self._options.recipe.batch_size, ranks)
+        steps = range(first_step, self._options.steps)
         if torch.device(self._options.device).type == "cpu":  # which is better used for the network
-            for step in range(first_step, self._options.steps):
-                yield Batch(tuple(self.lesson(step, i) for i in own))
+            for step in steps:
+                yield self._batch(step, own)
             return
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="lesson") as executor:
-            waiting: deque[list[Future[Lesson]]] = deque()
-            for step in range(first_step, self._options.steps):
-                waiting.append([executor.submit(self.lesson, step, i) for i in own])
-                if len(waiting) > _STEPS_AHEAD:
-                    yield _collected(waiting.popleft())
-            while waiting:
-                yield _collected(waiting.popleft())
+        for parcel in made_ahead(lambda step: _Parcel.of(self._batch(step, own)), steps, spare_cores(ranks)):
+            yield self._unpacked(parcel)
 
+    def _batch(self, step: int, places: Sequence[int]) -> Batch:
+        return Batch(tuple(self.lesson(step, i) for i in places))
 
-def _collected(lessons: Sequence[Future[Lesson]]) -> Batch:
-    return Batch(tuple(lesson.result() for lesson in lessons))
+    def _unpacked(self, parcel: _Parcel) -> Batch:
+        labels = iter(parcel.planes_P2SS.float())
+        lessons = []
+        for pixels_CSS, sample_id in zip(parcel.pixels_BCSS, parcel.sample_ids, strict=True):
+            beside = self._tissues_beside(sample_id)
+            own, *others = [(mask_SS, known_SS) for mask_SS, known_SS in islice(labels, 1 + len(beside))]
+            lessons.append(Lesson(Crop(pixels_CSS, *own, tuple(others)), self._samples[sample_id], beside))
+        return Batch(tuple(lessons))
 
 
 def _by_tissue(samples: Sequence[Sample]) -> tuple[_Pool, ...]:

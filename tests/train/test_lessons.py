@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import pytest
@@ -51,7 +51,7 @@ def test_squares_grow_in_the_last_fifth(data: Path) -> None:
 
 
 def test_a_lesson_depends_on_seed_step_and_place_alone(data: Path) -> None:
-    """Begun anywhere, made ahead by threads, shared by processes: the same lessons."""
+    """Begun anywhere, made ahead by others, shared by processes: the same lessons."""
     whole = list(lessons(data).batches(0))
     assert len(whole) == 7
     assert all(len(batch.lessons) == 5 for batch in whole)
@@ -59,8 +59,8 @@ def test_a_lesson_depends_on_seed_step_and_place_alone(data: Path) -> None:
     ahead = list(lessons(data, device="cuda").batches(2))
     assert len(ahead) == 5
     assert all(map(same, ahead, whole[2:]))
-    for rank in range(2):
-        for part, batch in zip(lessons(data).batches(0, rank, 2), whole, strict=True):
+    for rank, device in product(range(2), ("cpu", "cuda")):
+        for part, batch in zip(lessons(data, device=device).batches(3, rank, 2), whole[3:], strict=True):
             assert same(part, Batch(batch.lessons[rank::2]))
     assert not same(whole[0], next(lessons(data, seed=1).batches(0)))
     assert not same(whole[0], whole[1])
@@ -214,3 +214,9 @@ def test_all_labels_of_a_picture_are_taught_at_once(tmp_path: Path) -> None:
     parts = list(batch.parts(3))
     assert torch.cat([part.tissue_P for part in parts]).equal(batch.tissue_P)
     assert torch.cat([part.known_PHW for part in parts]).equal(batch.known_PHW)
+    taught = Lessons(read_patches(manifest, KIDNEY), KIDNEY, replace(options, device="cuda"))
+    (ahead,) = taught.batches(0)
+    assert same(ahead, batch)
+    assert [lesson.beside for lesson in ahead.lessons] == [lesson.beside for lesson in batch.lessons]
+    own = {id(taught.lesson(0, i).sample) for i in range(20)}
+    assert {id(lesson.sample) for lesson in ahead.lessons} == own  # themselves, not copies

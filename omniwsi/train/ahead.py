@@ -1,0 +1,92 @@
+"""What is needed next, made while what is there is worked on: by processes where the system can fork, by threads elsewhere.
+
+Lessons are hundreds of small operations, and Python lets one thread at a time start one: eight threads make twice as many
+as one, and hold up the one that starts the network's. Processes do neither.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from torch.utils.data import DataLoader, Dataset
+
+from omniwsi.errors import OmniWSIError
+
+T = TypeVar("T")
+
+_MOST_WORKERS = 8
+
+
+def spare_cores(ranks: int = 1) -> int:
+    """Of those that this process may use, all but one; of several processes on a machine each has its share."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MOST_WORKERS, cores // ranks - 1))
+
+
+def made_ahead(make: Callable[[int], T], steps: Sequence[int], workers: int) -> Iterator[T]:
+    """`make(step)` of each step in their order, up to two a worker ahead. Ends its workers when it is closed."""
+    # macOS can fork, but libraries of its own do not survive it.
+    ahead = by_processes if sys.platform == "linux" else by_threads
+    return ahead(make, steps, workers)
+
+
+def by_processes(make: Callable[[int], T], steps: Sequence[int], workers: int) -> Iterator[T]:
+    """The processes see all memory as it is now without a copy; what they make is moved in memory that both share."""
+    loader = DataLoader(
+        _Steps(make),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        multiprocessing_context="fork",
+        worker_init_fn=_leave_signals_to_the_parent,
+    )
+    with warnings.catch_warnings():
+        # Python 3.12 warns of what others' locks do in a fork; a worker computes on its CPU in one thread and waits for none.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        made = iter(loader)
+    try:
+        for step in made:
+            if isinstance(step, OmniWSIError):
+                raise step
+            yield step
+    finally:
+        # There is no public name for it, and whoever looks at a traceback would keep the processes alive.
+        made._shutdown_workers()  # type: ignore[attr-defined]
+
+
+class _Steps(Dataset[T | OmniWSIError]):
+    def __init__(self, make: Callable[[int], T]) -> None:
+        self._make = make
+
+    def __getitem__(self, step: int) -> T | OmniWSIError:
+        try:
+            return self._make(step)
+        except OmniWSIError as error:  # the loader would wrap its one line in a traceback
+            return error
+
+
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """Ctrl-C and the SIGTERM of a cluster reach the whole group; the parent may want to finish a step first."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def by_threads(make: Callable[[int], T], steps: Sequence[int], workers: int) -> Iterator[T]:
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="lesson")
+    waiting: deque[Future[T]] = deque()
+    try:
+        for step in steps:
+            waiting.append(executor.submit(make, step))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
