@@ -6,13 +6,12 @@ by Liu et al. (Muon is Scalable for LLM Training, arXiv 2502.16982, section 2.2)
 is worth: benchmarks/training.md. torch.optim.Muon takes matrices alone, and multiplies
 in bfloat16, which many processors only emulate.
 
-Axes: O channels out, I channels in, H rows, W columns; M x N the same weight as a matrix, [O, I * H * W].
+Axes: O channels out, I channels in, H rows, W columns; M x N the same weight as a matrix, [O, I * H * W], K of them a stack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -54,19 +53,39 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # nothing here has a closure
         for group in self.param_groups:
-            for weight_OIHW in group["params"]:
-                if weight_OIHW.grad is not None:
-                    self._move(weight_OIHW, weight_OIHW.grad, group)
+            weights = [weight_OIHW for weight_OIHW in group["params"] if weight_OIHW.grad is not None]
+            if not weights:
+                continue
+            gradients = [weight_OIHW.grad for weight_OIHW in weights]
+            momenta = [self._momentum(weight_OIHW) for weight_OIHW in weights]
+            torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+            nesterov = torch._foreach_lerp(gradients, momenta, MOMENTUM)
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            for places in moved_together(weights):
+                self._move([weights[i] for i in places], [nesterov[i] for i in places], group["lr"])
 
-    def _move(self, weight_OIHW: nn.Parameter, gradient_OIHW: Tensor, group: dict[str, Any]) -> None:
+    def _momentum(self, weight_OIHW: nn.Parameter) -> Tensor:
         state = self.state[weight_OIHW]
         if not state:
             state["momentum"] = torch.zeros_like(weight_OIHW)
-        momentum_OIHW = state["momentum"].lerp_(gradient_OIHW, 1 - MOMENTUM)
-        nesterov_MN = torch.lerp(gradient_OIHW, momentum_OIHW, MOMENTUM).flatten(1)
-        step_MN = orthogonal(nesterov_MN.to(self._dtype)).to(weight_OIHW.dtype)
-        rate = group["lr"] * RMS * max(step_MN.shape) ** 0.5
-        weight_OIHW.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step_MN.view_as(weight_OIHW), alpha=rate)
+        return state["momentum"]
+
+    def _move(self, weights: list[Tensor], nesterov: list[Tensor], lr: float) -> None:
+        """K weights of one shape."""
+        nesterov_KMN = torch.stack(nesterov).flatten(2)
+        # One matrix alone is multiplied as a matrix, which a processor may round otherwise than as a stack of one.
+        steps = orthogonal(nesterov_KMN.squeeze(0).to(self._dtype)).to(weights[0].dtype)
+        rate = lr * RMS * max(nesterov_KMN.shape[1:]) ** 0.5
+        torch._foreach_sub_(weights, steps.reshape(-1, *weights[0].shape).unbind(), alpha=rate)
+
+
+def moved_together(weights: Sequence[Tensor]) -> Iterable[list[int]]:
+    """Places of weights of one shape on a GPU, where starting an operation costs more than small matrices do; else each alone."""
+    places_of: dict[tuple[object, ...], list[int]] = {}
+    for place, weight in enumerate(weights):
+        alone = (place,) if weight.device.type == "cpu" else ()
+        places_of.setdefault((*weight.shape, *alone), []).append(place)
+    return places_of.values()
 
 
 def is_wide(parameter: nn.Parameter) -> bool:
@@ -74,13 +93,14 @@ def is_wide(parameter: nn.Parameter) -> bool:
     return parameter.ndim == 4 and min(parameter.shape[:2]) >= _WIDE
 
 
-def orthogonal(matrix_MN: Tensor) -> Tensor:
-    """The same singular vectors with all singular values near 1 (0.7 to 1.2); those of nothing stay nothing."""
+def orthogonal(matrices: Tensor) -> Tensor:
+    """[M, N] or a stack, of the same singular vectors with all singular values near 1 (0.7 to 1.2); those of nothing stay nothing."""
     a, b, c = _QUINTIC
-    tall = matrix_MN.shape[0] > matrix_MN.shape[1]
-    x = matrix_MN.T if tall else matrix_MN
-    x = x / (torch.linalg.matrix_norm(x) + 1e-7)
+    multiplied_and_added = torch.addmm if matrices.ndim == 2 else torch.baddbmm
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = multiplied_and_added(x, multiplied_and_added(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x

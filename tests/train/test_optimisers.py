@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from omniwsi.model.card import ModelCard
 from omniwsi.model.forms import build
 from omniwsi.tissues import KIDNEY
-from omniwsi.train.optimisers import MOMENTUM, RMS, Muon, optimisers, orthogonal
+from omniwsi.train.optimisers import MOMENTUM, RMS, Muon, moved_together, optimisers, orthogonal
 from omniwsi.train.options import METHODS
 from omniwsi.train.recipes import BEST, MIDL2022
 
@@ -76,6 +76,35 @@ def test_layout_in_memory_and_rounding_change_little() -> None:
     assert torch.equal(plain, last)
     rounded = moved(weight, [gradient], torch.bfloat16)
     assert (rounded - plain).norm() < 0.05 * (plain - weight).norm()
+
+
+@pytest.mark.parametrize("shape", [(16, 144), (64, 64), (144, 16)])
+def test_a_stack_is_made_orthogonal_matrix_by_matrix(shape: tuple[int, int]) -> None:
+    stack_KMN = torch.randn(3, *shape, generator=generator()) * torch.tensor([1e-3, 1.0, 0.0])[:, None, None]
+    assert torch.allclose(orthogonal(stack_KMN), torch.stack([*map(orthogonal, stack_KMN)]), atol=1e-5)
+
+
+def test_a_gpu_moves_weights_of_one_shape_together_and_a_cpu_each_alone() -> None:
+    shapes = [(16, 32, 3, 3), (16, 32, 1, 1), (16, 32, 3, 3)]
+    assert list(moved_together([torch.empty(shape, device="meta") for shape in shapes])) == [[0, 2], [1]]
+    assert list(moved_together([torch.empty(shape) for shape in shapes])) == [[0], [1], [2]]
+
+
+def test_together_weights_move_as_they_do_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To rounding; what has no gradient stays, and has no momentum."""
+    weights = torch.randn(4, 32, 16, 3, 3, generator=generator())
+    gradients = torch.randn(2, 3, 32, 16, 3, 3, generator=generator())
+    alone = torch.stack([moved(weights[i], [*gradients[:, i]]) for i in range(3)])
+    parameters = [nn.Parameter(weight.contiguous(memory_format=torch.channels_last)) for weight in weights]
+    optimiser = Muon(parameters, lr=0.01, weight_decay=0.1, dtype=torch.float32)
+    monkeypatch.setattr("omniwsi.train.optimisers.moved_together", lambda weights: [[2, 0], [1]])
+    for step in gradients:
+        for parameter, gradient in zip(parameters, step, strict=False):
+            parameter.grad = gradient.clone()
+        optimiser.step()
+    assert torch.allclose(torch.stack([*parameters[:3]]), alone, atol=1e-6)
+    assert torch.equal(parameters[3], weights[3])
+    assert list(optimiser.state_dict()["state"]) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("method", METHODS)
