@@ -209,8 +209,8 @@ class _State:
 
     def _follow(self) -> None:
         decay = min(self.options.recipe.average, self.step / (self.step + 10))
-        for name, value in self.model.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay)
+        now = self.model.state_dict()
+        torch._foreach_lerp_(list(self.average.values()), [now[name] for name in self.average], 1 - decay)
 
     def averaged(self, scores: dict[str, float] | None = None) -> Network:
         """The averaged network, with what was judged of it on its card."""
