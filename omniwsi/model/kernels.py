@@ -186,7 +186,8 @@ def _normalise(
         p = (s * STEPS + step) * ROWS + tl.arange(0, ROWS)
         at = (n * P + p)[:, None] * C + c
         value = tl.load(x + at, mask=(p < P)[:, None], other=0.0).to(tl.float32)
-        value = tl.maximum(value * scale + shift, 0.0)
+        value = value * scale + shift
+        value = tl.where(value < 0, 0.0, value)  # NaN stays
         tl.store(y + at, value.to(y.dtype.element_ty), mask=(p < P)[:, None])
 
 
