@@ -66,21 +66,36 @@ def cut(
     With probability `on_tissue` labelled tissue lies in its middle, or as near as the sample's border allows, where there
     is any. Beyond the sample its mirror image is shown and nothing is known. `beside` are other labels of the same pixels.
     """
-    pixels_CHW = torch.from_numpy(sample.pixels_HWC.copy()).permute(2, 0, 1).float() / 255
     height, width = sample.mask_HW.shape
     middle = _tissue_pixel(sample, generator) if on_tissue and _uniform(generator) < on_tissue else None
     grid_SS2 = _sampling_grid(width, height, side_px, how, generator, middle)
     inside_SS = ((grid_SS2 >= -0.5) & (grid_SS2 <= torch.tensor([width - 0.5, height - 0.5]))).all(-1)
-    unit = (2 * grid_SS2 + 1) / torch.tensor([width, height]) - 1
+    window, unit_1SS2 = _window(grid_SS2, width, height)
+    pixels_CHW = torch.from_numpy(sample.pixels_HWC[window].copy()).permute(2, 0, 1).float() / 255
     pixels = functional.grid_sample(
-        pixels_CHW[None], unit[None], "bilinear", padding_mode="reflection", align_corners=False
+        pixels_CHW[None], unit_1SS2, "bilinear", padding_mode="reflection", align_corners=False
     )
-    both_P2HW = np.stack([(label.mask_HW, label.known_HW) for label in (sample, *beside)])
+    both_P2HW = np.stack([(label.mask_HW[window], label.known_HW[window]) for label in (sample, *beside)])
     planes_1QHW = torch.from_numpy(both_P2HW).float().flatten(0, 1)[None]
-    planes_1QSS = functional.grid_sample(planes_1QHW, unit[None], "nearest", "border", align_corners=False)
+    planes_1QSS = functional.grid_sample(planes_1QHW, unit_1SS2, "nearest", "border", align_corners=False)
     own, *others = [(mask_SS, known_SS * inside_SS) for mask_SS, known_SS in planes_1QSS[0].unflatten(0, (-1, 2))]
     crop = Crop(pixels[0], *own, tuple(others))
     return _with_glass(crop, generator) if how is not None and _uniform(generator) < how.glass else crop
+
+
+def _window(grid_SS2: Tensor, width: int, height: int) -> tuple[tuple[slice, slice], Tensor]:
+    """(rows and columns of the sample that are seen, the grid in units of them as torch samples by): most of a large one is not."""
+    columns, rows = (_reached(grid_SS2[..., axis], size_px) for axis, size_px in enumerate((width, height)))
+    begin_2, size_2 = torch.tensor([[columns.start, rows.start], [len(columns), len(rows)]])
+    unit_SS2 = (2 * (grid_SS2 - begin_2) + 1) / size_2 - 1
+    return (slice(rows.start, rows.stop), slice(columns.start, columns.stop)), unit_SS2[None]
+
+
+def _reached(places_SS: Tensor, size_px: int) -> range:
+    """The pixels of an axis that are seen, be it in the mirror: where the grid leaves the sample, the range ends at its border."""
+    begin, end = math.floor(places_SS.min()) - 1, math.ceil(places_SS.max()) + 2
+    begin, end = min(begin, 2 * size_px - end), max(end, -begin)
+    return range(max(0, begin), min(size_px, end))
 
 
 def _with_glass(crop: Crop, generator: Generator) -> Crop:

@@ -224,3 +224,29 @@ def test_what_is_unknown_draws_no_square() -> None:
             cut(plain, 32, NONE, generator(seed), 1).pixels_CSS, cut(busy, 32, NONE, generator(seed), 1).pixels_CSS
         )
         assert cut(busy, 32, NONE, generator(seed), 1).known_SS.any()
+
+
+@pytest.mark.parametrize("how", [None, NONE, PUBLISHED, STRONG], ids=["as it is", "none", "published", "strong"])
+@pytest.mark.parametrize("size", [(301, 201), (63, 199), (41, 31), (7, 5)], ids=str)
+def test_what_is_not_seen_is_not_needed(
+    how: Augmentation | None, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from the whole sample, within it and in its mirror; but a label's place between two pixels may be rounded the other way.
+
+    Sides are odd: of even ones squares that are not turned lie between pixels everywhere.
+    """
+    random = np.random.default_rng(0)
+    sample, beside = (
+        Sample(pixels_HWC, *(random.random((2, *size)) < 0.5), KIDNEY[0], "s", "he")
+        for pixels_HWC in [random.integers(0, 256, (*size, 3), np.uint8)] * 2
+    )
+    for seed in range(20):
+        seen = cut(sample, 63, how, generator(seed), 0.5, [beside])
+        with monkeypatch.context() as patched:
+            patched.setattr(augment, "_reached", lambda _places_SS, size_px: range(size_px))
+            whole = cut(sample, 63, how, generator(seed), 0.5, [beside])
+        assert torch.allclose(seen.pixels_CSS, whole.pixels_CSS, atol=1e-3)
+        planes, planes_of_whole = (
+            torch.stack([plane_SS for label in crop.labels for plane_SS in label]) for crop in (seen, whole)
+        )
+        assert (planes != planes_of_whole).float().mean() < 1e-3
