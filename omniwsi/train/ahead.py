@@ -13,11 +13,12 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.reduction import ForkingPickler
 from typing import TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
-from omniwsi.errors import OmniWSIError
+from omniwsi.errors import OmniWSIError, UsageError
 
 T = TypeVar("T")
 
@@ -55,21 +56,26 @@ def by_processes(make: Callable[[int], T], steps: Sequence[int], workers: int) -
         for step in made:
             if isinstance(step, OmniWSIError):
                 raise step
-            yield step
+            yield ForkingPickler.loads(step)
     finally:
         # There is no public name for it, and whoever looks at a traceback would keep the processes alive.
         made._shutdown_workers()  # type: ignore[attr-defined]
 
 
-class _Steps(Dataset[T | OmniWSIError]):
-    def __init__(self, make: Callable[[int], T]) -> None:
+class _Steps(Dataset[bytes | OmniWSIError]):
+    def __init__(self, make: Callable[[int], object]) -> None:
         self._make = make
 
-    def __getitem__(self, step: int) -> T | OmniWSIError:
+    def __getitem__(self, step: int) -> bytes | OmniWSIError:
+        """Pickled here, not in the thread that sends it: what goes wrong there is lost, and the parent waits for ever."""
         try:
-            return self._make(step)
+            return bytes(ForkingPickler.dumps(self._make(step)))
         except OmniWSIError as error:  # the loader would wrap its one line in a traceback
             return error
+        except RuntimeError as error:
+            if "shared memory" not in str(error):
+                raise
+            return UsageError("/dev/shm is full, through which lessons come; start the container with --shm-size=2g")
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from omniwsi.errors import DataError
+from omniwsi.errors import DataError, UsageError
 from omniwsi.train.ahead import by_processes, by_threads, spare_cores
 
 # The loader's advice on a machine of one or two cores, which a test of several workers does not need.
@@ -56,6 +56,17 @@ def test_our_own_mistakes_tell_where_they_were_made() -> None:
     with pytest.raises(ZeroDivisionError, match="in broken"):
         list(by_processes(broken, range(9), 2))
     assert not multiprocessing.active_children()
+
+
+def crowded(step: int) -> float:
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+@linux
+def test_too_little_memory_to_share_names_the_flag() -> None:
+    """64 MB, as Docker gives if it is not told otherwise."""
+    with pytest.raises(UsageError, match="start the container with --shm-size"):
+        next(by_processes(crowded, range(9), 2))
 
 
 @linux
