@@ -21,25 +21,22 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import ZstdCodec
 
 from omniwsi.geometry import Box
 from omniwsi.grid import Grid, Tile
+from omniwsi.shards import CHUNK_PX, Shards
 
-STRIP_ROWS = 512
+STRIP_ROWS = CHUNK_PX
 """Rows written, and recorded, at a time: the height of a chunk."""
-_CHUNK_PX = 512
 _COLUMN_PX = 2048
 """Width of what is blended and written together, a shard: where no tile falls, nothing is held, computed or written."""
 _WRITERS = 4
-"""Columns written at once: a single one is 34 Mpx/s of three tissues."""
+"""Columns written at once."""
 
 _ASK_EVERY_S = 0.02
 """Whether rows that are waited for are there."""
@@ -68,12 +65,13 @@ def _added_up(ramp: np.ndarray, starts: Sequence[int], length: int) -> np.ndarra
     return total[:length]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rows:
     """What is read of a mosaic, also while it is written, also by other processes: rows, once they are recorded. May be pickled."""
 
     folder: Path
     grid: Grid
+    tissue_count: int
 
     @property
     def done(self) -> int:
@@ -93,7 +91,7 @@ class Rows:
     def read(self, g_box: Box, channels: slice = slice(None)) -> np.ndarray:
         """uint8 [T, H, W] of what is final, of all tissues or some; 0 outside of the grid."""
         inside = g_box.clip(self.grid.g_box)
-        found_THW = np.asarray(self._array[channels, *inside.slices])
+        found_THW = self.shards.read(inside, channels)
         if inside == g_box:
             return found_THW
         probs_THW = np.zeros((len(found_THW), *g_box.shape), np.uint8)
@@ -105,15 +103,9 @@ class Rows:
         return self.folder / "rows_done.json"
 
     @property
-    def array(self) -> Path:
-        return self.folder / "probs.zarr"
-
-    @cached_property
-    def _array(self) -> zarr.Array[Any]:
-        return zarr.open_array(self.array, mode="r")
-
-    def __reduce__(self) -> tuple[type[Rows], tuple[Path, Grid]]:
-        return Rows, (self.folder, self.grid)
+    def shards(self) -> Shards:
+        width, height = self.grid.size
+        return Shards(self.folder / "probs.zarr", (self.tissue_count, height, width), (STRIP_ROWS, _COLUMN_PX))
 
 
 class Mosaic:
@@ -121,11 +113,13 @@ class Mosaic:
 
     def __init__(self, folder: Path, grid: Grid, tissue_count: int, clip: Clip | None = None) -> None:
         self.grid = grid
-        self.rows = Rows(folder, grid)
+        self.rows = Rows(folder, grid, tissue_count)
         self._clip = clip
-        width, height = grid.size
         self.rows_done = self.rows.done
-        self._array = _open_array(self.rows.array, (tissue_count, height, width), fresh=self.rows_done == 0)
+        self._shards = self.rows.shards
+        if self.rows_done == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._shards.create()
         self._window: _Window | None = None
         self._columns: dict[int, _Column] = {}
         self._band_y0 = self.rows_done
@@ -161,7 +155,7 @@ class Mosaic:
     def _column(self, x0: int, window: _Window) -> _Column:
         if x0 not in self._columns:
             width = min(_COLUMN_PX, self.grid.size[0] - x0)
-            self._columns[x0] = _Column(x0, width, self._array.shape[0], window)
+            self._columns[x0] = _Column(x0, width, self.rows.tissue_count, window)
         return self._columns[x0]
 
     def _retire(self, until_y: int) -> None:
@@ -205,9 +199,8 @@ class Mosaic:
 
     def _store_column(self, x0: int, y0: int, strip_THW: Any) -> None:
         probs_THW = strip_THW if isinstance(strip_THW, np.ndarray) else strip_THW.cpu().numpy()
-        if probs_THW.any():  # chunks of zeros are not stored: glass costs nothing
-            _, rows, width = probs_THW.shape
-            self._array[:, y0 : y0 + rows, x0 : x0 + width] = probs_THW
+        _, rows, width = probs_THW.shape
+        self._shards.write(Box.at(x0, y0, width, rows), probs_THW)
 
     def _wait(self) -> None:
         if self._writing is not None:
@@ -280,19 +273,3 @@ class _Column:
     def take_strip(self) -> Any:
         taken, self.strip_THW = self.strip_THW, self.window.xp.zeros_like(self.strip_THW)
         return taken
-
-
-def _open_array(path: Path, shape: tuple[int, int, int], fresh: bool) -> zarr.Array[Any]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not fresh:
-        return zarr.open_array(path, mode="r+")
-    return zarr.create_array(
-        path,
-        shape=shape,
-        chunks=(1, STRIP_ROWS, _CHUNK_PX),
-        shards=(shape[0], STRIP_ROWS, _COLUMN_PX),
-        dtype=np.uint8,
-        fill_value=0,
-        compressors=ZstdCodec(level=1),
-        overwrite=True,
-    )

@@ -15,22 +15,22 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import zarr
 from PIL import Image
-from zarr.codecs import ZstdCodec
 
 from omniwsi.geometry import Box, Frame
 from omniwsi.resampling import resample, source_box
+from omniwsi.shards import Shards
 from omniwsi.tissues import Tissue
 
 Version = Literal["0.5", "0.4"]
 VERSIONS: tuple[Version, ...] = get_args(Version)
 
 SHARD_PX = 2048
-_CHUNK_PX: dict[Version, int] = {"0.5": 512, "0.4": 1024}
+_V2_CHUNK_PX = 1024
 _SMALLEST_PX = 512
 """The coarsest level's longer side is at most this."""
 
@@ -96,7 +96,7 @@ def write_pyramid(
 ) -> None:
     """Write the image as the folder `path`, which must not exist, by `workers` threads. `tell(done, total)` counts shards."""
     group = zarr.create_group(path, zarr_format=3 if spec.version == "0.5" else 2, attributes=metadata(spec))
-    levels = [_create_level(group, str(i), spec, size) for i, size in enumerate(spec.level_sizes)]
+    levels = [_create_level(group, path / str(i), spec, size) for i, size in enumerate(spec.level_sizes)]
     boxes = [_shards(size) for size in spec.level_sizes]
     done, total = 0, sum(len(shards) for shards in boxes)
     source: Read = partial(_base, spec, layers)
@@ -111,12 +111,41 @@ def write_pyramid(
             source = _Halving(level, stored)
 
 
-def _store(level: zarr.Array[Any], source: Read, box: Box) -> bool:
+class _Level(Protocol):
+    """uint8 [T, H, W]"""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    def write(self, box: Box, planes_THW: np.ndarray) -> None: ...
+
+    def read(self, box: Box) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunks:
+    """A level of Zarr v2, which knows no shards."""
+
+    array: zarr.Array[Any]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        tissues, height, width = self.array.shape
+        return tissues, height, width
+
+    def write(self, box: Box, planes_THW: np.ndarray) -> None:
+        self.array[:, *box.slices] = planes_THW
+
+    def read(self, box: Box) -> np.ndarray:
+        return np.asarray(self.array[:, *box.slices])
+
+
+def _store(level: _Level, source: Read, box: Box) -> bool:
     """Makes and writes a shard; whether there is anything in it: glass is neither stored nor read again."""
     pixels_THW = source(box)
     if pixels_THW is None or not pixels_THW.any():
         return False
-    level[:, *box.slices] = pixels_THW
+    level.write(box, pixels_THW)
     return True
 
 
@@ -173,29 +202,22 @@ def _transformations(spec: PyramidSpec, level: int) -> list[dict[str, Any]]:
     ]
 
 
-def _create_level(group: zarr.Group, name: str, spec: PyramidSpec, size: tuple[int, int]) -> zarr.Array[Any]:
+def _create_level(group: zarr.Group, path: Path, spec: PyramidSpec, size: tuple[int, int]) -> _Level:
     shape = (len(spec.tissues), size[1], size[0])
-    chunk = _CHUNK_PX[spec.version]
     if spec.version == "0.5":
-        return group.create_array(
-            name,
-            shape=shape,
-            dtype=np.uint8,
-            chunks=(1, chunk, chunk),
-            shards=(len(spec.tissues), SHARD_PX, SHARD_PX),
-            compressors=ZstdCodec(level=1),
-            fill_value=0,
-            dimension_names=("c", "y", "x"),
-        )
-    return group.create_array(
-        name,
+        level = Shards(path, shape, (SHARD_PX, SHARD_PX))
+        level.create(dimension_names=("c", "y", "x"))
+        return level
+    array = group.create_array(
+        path.name,
         shape=shape,
         dtype=np.uint8,
-        chunks=(1, chunk, chunk),
+        chunks=(1, _V2_CHUNK_PX, _V2_CHUNK_PX),
         compressors=_blosc(),
         fill_value=0,
         chunk_key_encoding={"name": "v2", "separator": "/"},
     )
+    return _Chunks(array)
 
 
 def _blosc() -> Any:
@@ -243,7 +265,7 @@ def _layer(spec: PyramidSpec, layer: Layer, b_box: Box) -> np.ndarray | None:
 class _Halving:
     """Shards of a level as the mean of 2 x 2 pixels of the level below, rounded half up."""
 
-    def __init__(self, below: zarr.Array[Any], stored: Container[tuple[int, int]]) -> None:
+    def __init__(self, below: _Level, stored: Container[tuple[int, int]]) -> None:
         """`stored` are the (x, y) at which shards of `below` begin that hold anything."""
         self._below, self._stored = below, stored
 
@@ -253,7 +275,7 @@ class _Halving:
             return None
         _, height, width = self._below.shape
         source = Box(2 * box.x0, 2 * box.y0, min(2 * box.x1, width), min(2 * box.y1, height))
-        return np.stack([_halved(plane_HW) for plane_HW in np.asarray(self._below[:, *source.slices])])
+        return np.stack([_halved(plane_HW) for plane_HW in self._below.read(source)])
 
 
 def _halved(plane_HW: np.ndarray) -> np.ndarray:

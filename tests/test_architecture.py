@@ -15,7 +15,7 @@ PACKAGE = Path(omniwsi.__file__).parent
 
 FLOORS = (
     ("errors", "geometry"),
-    ("tissues", "grid", "metrics", "resampling"),
+    ("tissues", "grid", "metrics", "resampling", "shards"),
     ("objects",),
     ("slide", "model", "mosaic", "pyramid", "contours", "geojson", "matching", "tables", "picture", "synthetic"),
     ("run", "tracing"),
@@ -31,8 +31,9 @@ HOMES = {
     "simplejpeg": {"slide"},
     "torch": {"model", "train"},
     "safetensors": {"model"},
-    "zarr": {"pyramid", "mosaic"},
-    "numcodecs": {"pyramid"},
+    "zarr": {"pyramid", "shards"},
+    "numcodecs": {"pyramid", "shards"},
+    "google_crc32c": {"shards"},
     "shapely": {"contours", "geojson", "matching"},
     "typer": {"cli"},
     "rich": {"cli"},
