@@ -41,8 +41,8 @@ _WRITERS = 4
 _ASK_EVERY_S = 0.02
 """Whether rows that are waited for are there."""
 
-Clip = Callable[[Box], np.ndarray]
-"""g_box -> bool or float32 weights [H, W]: where results are wanted, and how much they count."""
+Clip = Callable[[Box], np.ndarray | None]
+"""g_box -> bool or float32 weights [H, W]: where results are wanted, and how much they count; None: all of it, in full."""
 
 
 def blending_ramp(tile_px: int, overlap_px: int) -> np.ndarray:
@@ -176,8 +176,9 @@ class Mosaic:
         g_box, window = column.band(self._band_y0, rows), column.window
         probs_THW = column.sum_THW[:, :rows]
         probs_THW /= window.added_up(g_box)
-        if self._clip is not None:
-            probs_THW *= window.take(self._clip(g_box))
+        weight_HW = None if self._clip is None else self._clip(g_box)
+        if weight_HW is not None:
+            probs_THW *= window.take(weight_HW)
         start = self._band_y0 % STRIP_ROWS
         column.strip_THW[:, start : start + rows] = window.xp.round(255 * probs_THW)
 

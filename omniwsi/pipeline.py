@@ -29,7 +29,7 @@ from omniwsi.model.card import ModelCard
 from omniwsi.model.checkpoint import DEFAULT_WEIGHTS, find_weights, load_model, sha256_of
 from omniwsi.model.flips import Flipped
 from omniwsi.model.predictor import Precision, Predictor, Predicts, give_back_freed_memory
-from omniwsi.mosaic import Mosaic, Rows
+from omniwsi.mosaic import Clip, Mosaic, Rows
 from omniwsi.objects import Contour
 from omniwsi.picture import OVERVIEW_PX, LegendEntry, Overview
 from omniwsi.pyramid import Layer, PyramidSpec, Version, write_pyramid
@@ -454,13 +454,18 @@ def _one_ahead(items: Generator[_Item]) -> Generator[_Item]:
             items.close()
 
 
-def _clip(plan: Plan, frame: Frame, info: SlideInfo) -> Callable[[Box], np.ndarray] | None:
+def _clip(plan: Plan, frame: Frame, info: SlideInfo) -> Clip | None:
     """What counts where: inside of the region that was asked for, and not on glass far from all tissue."""
     region = partial(plan.region.mask, frame=frame) if plan.region else None
     if plan.foreground.mask_HW.all():
         return region
     near = partial(Vicinity(plan.foreground, info.mpp).weight, frame=frame)
-    return near if region is None else lambda g_box: near(g_box) * region(g_box)
+    return near if region is None else partial(_both, near, region)
+
+
+def _both(near: Clip, region: Clip, g_box: Box) -> np.ndarray | None:
+    near_HW, region_HW = near(g_box), region(g_box)
+    return region_HW if near_HW is None or region_HW is None else near_HW * region_HW
 
 
 def _teller(plan: SweepPlan, whole: Plan, todo: int, tell: Tell) -> Callable[[int], None]:

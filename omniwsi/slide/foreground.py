@@ -17,7 +17,7 @@ from skimage.filters import threshold_otsu
 from skimage.morphology import disk
 
 from omniwsi.geometry import Box, Frame
-from omniwsi.resampling import resample
+from omniwsi.resampling import resample, source_box
 from omniwsi.slide.slide import Slide
 
 THUMBNAIL_PX = 2048
@@ -77,11 +77,14 @@ class Vicinity:
         weight_HW = np.clip((_FAR_UM - distance_um) / (_FAR_UM - _NEAR_UM), 0, 1)
         self._weight_HW = np.rint(255 * weight_HW).astype(np.uint8)
 
-    def weight(self, g_box: Box, frame: Frame) -> np.ndarray:
-        """float32 [H, W] of a box of `frame` that lies on the slide."""
+    def weight(self, g_box: Box, frame: Frame) -> np.ndarray | None:
+        """float32 [H, W] of a box of `frame` that lies on the slide; None where all of it counts in full."""
         corners = frame.l0_from_g(np.array([[g_box.x0, g_box.y0], [g_box.x1, g_box.y1]]))
         height, width = self._weight_HW.shape
         (x0, y0), (x1, y1) = self._frame.g_from_l0(corners).clip(0, (width, height)).tolist()
+        seen = source_box((x0, y0, x1, y1), (x1 - x0) / g_box.width, (y1 - y0) / g_box.height)
+        if (self._weight_HW[seen.clip(Box(0, 0, width, height)).slices] == 255).all():
+            return None
         sampled = resample(self._weight_HW, (x0, y0, x1, y1), (g_box.width, g_box.height), smooth=True)
         return sampled.astype(np.float32) / 255
 
