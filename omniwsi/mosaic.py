@@ -138,18 +138,20 @@ class Mosaic:
     def add(self, tiles: Sequence[Tile], probs_BTHW: Any) -> None:
         """Row-major, all tiles that `missing` named; all by arrays, or all by tensors of one device."""
         window = self._window = self._window or _Window(self.grid, probs_BTHW)
-        for tile, probs_THW in zip(tiles, probs_BTHW, strict=False):
+        weighed_BTHW = probs_BTHW * window.of_tile  # at once: a GPU is asked a third as often
+        for tile, weighed_THW in zip(tiles, weighed_BTHW, strict=False):
             self._retire(tile.g_box.y0)
-            self._blend(tile.g_box, probs_THW, window)
+            self._blend(tile.g_box, weighed_THW, window)
 
-    def _blend(self, g_box: Box, probs_THW: Any, window: _Window) -> None:
+    def _blend(self, g_box: Box, weighed_THW: Any, window: _Window) -> None:
         inside = g_box.clip(Box(0, self._band_y0, *self.grid.size))
         for x0 in range(inside.x0 - inside.x0 % _COLUMN_PX, inside.x1, _COLUMN_PX):
             column = self._column(x0, window)
             here = inside.clip(column.band(self._band_y0))
             in_band = here.seen_from(x0, self._band_y0).slices
             in_tile = here.seen_from(g_box.x0, g_box.y0).slices
-            column.sum_THW[:, *in_band] += probs_THW[:, *in_tile] * window.of_tile[in_tile]
+            sum_THW = column.sum_THW[:, *in_band]  # a view, named: what is said by an index is stored again by PyTorch
+            sum_THW += weighed_THW[:, *in_tile]
             column.y1 = max(column.y1, here.y1)
 
     def _column(self, x0: int, window: _Window) -> _Column:

@@ -23,7 +23,7 @@ from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue, emphasis_of
 from omniwsi.train.ahead import made_ahead, spare_cores
 from omniwsi.train.augment import Crop, cut, recolor
-from omniwsi.train.data import Patch, Pictures, Sample, as_stored, at_mpp, implied
+from omniwsi.train.data import Patch, Pictures, Sample, all_as_stored, at_mpp, implied
 from omniwsi.train.options import TrainOptions
 
 _NOWHERE = 0.25
@@ -145,8 +145,7 @@ class Lessons:
         real: list[Sample] = []
         others: list[Sample] = []
         pictures: Pictures = {}
-        for patch in patches:
-            stored = as_stored(patch)
+        for patch, stored in zip(patches, all_as_stored(patches), strict=True):
             real.append(at_mpp(stored, patch.mpp, pictures))
             if self._implies(options):
                 others += implied(stored, patch.mpp, tissues, pictures)

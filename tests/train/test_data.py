@@ -14,6 +14,7 @@ from omniwsi.train.data import (
     Patch,
     Pictures,
     Sample,
+    all_as_stored,
     as_stored,
     at_mpp,
     folds_by_source,
@@ -318,3 +319,20 @@ def test_labels_of_one_picture_share_its_pixels(tmp_path: Path) -> None:
         for plane in ("pixels_HWC", "mask_HW", "known_HW"):
             np.testing.assert_array_equal(getattr(one, plane), getattr(other, plane))
     assert all(sample.mask_HW.strides == (0, 0) for sample in shared[1:]), "nothing everywhere is one byte"
+
+
+def test_what_is_read_ahead_is_what_is_read_one_by_one(tmp_path: Path) -> None:
+    """In order, more than are read at once; rows that name one picture share its pixels."""
+    for source in range(30):
+        write_pair(tmp_path / "0_1_dt" / "he", f"{source}_1", (32, 24 + source))
+    patches = [patch for patch in read_patches(tmp_path, KIDNEY) for _ in range(2)]
+    ahead = list(all_as_stored(patches))
+    for patch, sample in zip(patches, ahead, strict=True):
+        twin = as_stored(patch)
+        assert (sample.image, sample.source, sample.tissue) == (twin.image, twin.source, twin.tissue)
+        for plane in ("pixels_HWC", "mask_HW", "known_HW"):
+            np.testing.assert_array_equal(getattr(sample, plane), getattr(twin, plane))
+    assert len({id(sample.pixels_HWC) for sample in ahead}) == 30
+    patches[40].image.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=f"{patches[40].image.name} cannot be read"):
+        list(all_as_stored(patches))
