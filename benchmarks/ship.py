@@ -39,10 +39,10 @@ LIMITS = (
     "come as fields where they lie close. Sclerosed glomeruli were left unknown. On other organs it finds kidney where there is none."
 )
 NOTES = (
-    "Taught last by 900 steps of 16 squares of 256 px on a GPU, all that came before by steps of 4: it began from the mean of two trainings by Muon, one from the other (of the first, 2,300 steps, its "
+    "Taught last by 900 steps of 16 squares of 256 px on a GPU and 400 more on two cores, all that came before by steps of 4: it began from the mean of two trainings by Muon, one from the other (of the first, 2,300 steps, its "
     "weights after 1,000 steps and at its end, of the second, 1,500, its end, which counts as much as both); from the second on the patches of kidney_ki were drawn more often, so that one slide's H&E does not "
     "drown theirs. Those began from 5,000 and 950 steps on the same data, those from an earlier network (init; between the two three parts of four were the network, one what it began from); vessels were "
-    "taught three to six times as often as other tissues. 7,000 outlines and areas drawn by us are among the data. Painting from a probability of 0.25 on (vessels), 0.4 (distal tubules) and 0.65 (units and "
+    "taught three to six times as often as other tissues. 7,000 outlines and areas drawn by us are among the data. Painting from a probability of 0.2 on (vessels) and 0.4 (distal tubules, units, "
     "tufts). All 66 patches of kidney_ki taught it, so nothing of them can judge it. "
     "The figures are those of a twin, benchmarks/renal6_twin.safetensors, taught alike without a quarter of the sources, which no training before had seen "
     "either; labels of trichrome field 68 put right, where those of distal and proximal tubules are exchanged. All outlines were drawn, or "
