@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes weights/renal6.safetensors and the figures on its card from the weights that shipped first: three hours of two cores of
-# machine E (benchmarks/README.md), and a GPU for some minutes, without which it is an hour more.
+# Makes weights/renal6.safetensors and the figures on its card from the weights that shipped first: three and a half hours of two
+# cores of machine E (benchmarks/README.md), and a GPU for some minutes, without which it is an hour more.
 #
 #     benchmarks/renal6.sh DATA OUT
 #
-# DATA holds what collect.py asks for. Five trainings, one from the other (weights.md says why); all of it twice, side by side: `final` learns from
+# DATA holds what collect.py asks for. Six trainings, one from the other (weights.md says why); all of it twice, side by side: `final` learns from
 # every patch, its twin `held` does not see a quarter of the sources and is judged by them. Stopped, it goes on with the same command.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -50,8 +50,10 @@ line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN OUTLINED [OPTION...]
     python "$here/average.py" "$side/fourth/mean.safetensors" "${third[@]}" "$fourth" "$fourth"
     teach "$side/fifth" "$side/fourth/mean.safetensors" "$ki" others.csv seen.csv "$more" "$drawn" "$outlined" \
         --steps 900 --batch-size 16 --learning-rate 8e-4 --drawn 0 --device auto --seed 72 --emphasis vessel=6,distal_tubule=2,ptc=0.5 "$@"
-    python "$here/average.py" "$side/renal6.safetensors" "$side/fifth/weights.safetensors" \
-        --paint-from distal_tubule=0.4 --paint-from vessel=0.25 --paint-from capsule=0.65 --paint-from tuft=0.65
+    teach "$side/sixth" "$side/fifth/weights.safetensors" "$ki" others.csv seen.csv "$more" "$drawn" "$outlined" \
+        --steps 400 --batch-size 16 --learning-rate 5e-4 --seed 81 --emphasis vessel=6,distal_tubule=2 "$@"
+    python "$here/average.py" "$side/renal6.safetensors" "$side/sixth/weights.safetensors" \
+        --paint-from distal_tubule=0.4 --paint-from vessel=0.2 --paint-from capsule=0.4 --paint-from tuft=0.4
 }
 
 for ki in kidney_ki kidney_ki_split; do

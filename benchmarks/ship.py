@@ -33,7 +33,7 @@ LEAST_SURE = {"distal_tubule": 0.65, "proximal_tubule": 0.7, "capsule": 0.72, "t
 also by those outlined on the slide, for tubules by what is found in colon."""
 LIMITS = (
     "For research. Not for diagnosis: look at the contours before you trust a number. Taught on a few dozen labelled patches "
-    "a tissue from few laboratories, and on outlines of ours. Stains: arteries on trichrome are not served (held-out Dice 0.20; cross-validated 0.10), distal tubules on H&E roughly (0.17; cross-validated 0.50); "
+    "a tissue from few laboratories, and on outlines of ours. Stains: arteries on trichrome are served badly (held-out Dice 0.52; cross-validated, 400 steps earlier, 0.10), distal tubules on H&E roughly (0.28; cross-validated 0.50); "
     "silver was never judged for arteries, and capillaries were taught by nine patches in PAS and outlines of ours in four stains, judged by two patches in PAS, and are found roughly at best. "
     "On a whole slide three fifths of arteries and arterioles are found, some pieces of tubules and muscle among them, and of what is called a glomerulus a part is none: infiltrates, scar, follicles. Proximal tubules on H&E "
     "come as fields where they lie close. Sclerosed glomeruli were left unknown. On other organs it finds kidney where there is none."
