@@ -39,17 +39,22 @@ def image(count: int, channels: int, height: int, width: int) -> torch.Tensor:
     ids=["one channel a group", "more than a part", "sides that divide nothing", "more parts than fit"],
 )
 def test_norm_relu_and_its_gradients_are_those_of_pytorch(channels: int, height: int, width: int) -> None:
+    """In float64: of large images PyTorch's own sums in float32 are further from those than ours."""
     x = image(2, channels, height, width)
     parameters = normal(channels, seed=3), normal(channels, seed=4)
     upstream = normal(2, channels, height, width, seed=5)
     results = []
-    for function in (kernels.norm_relu, lambda *args: functional.group_norm(args[0], 16, *args[1:3]).relu()):
-        inputs = [tensor.detach().clone().requires_grad_() for tensor in (x, *parameters)]
+    for function, dtype in ((kernels.norm_relu, torch.float32), (_plainly, torch.float64)):
+        inputs = [tensor.detach().to(dtype, copy=True).requires_grad_() for tensor in (x, *parameters)]
         y = function(*inputs, 16, 1e-5)
-        y.backward(upstream)
+        y.backward(upstream.to(dtype))
         results.append([y.detach(), *(tensor.grad for tensor in inputs)])
     for found, expected in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        assert (found - expected).norm() <= 1e-3 * expected.norm()  # single pixels lie on either side of zero
+
+
+def _plainly(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, groups: int, eps: float) -> torch.Tensor:
+    return functional.group_norm(x, groups, weight, bias, eps).relu()
 
 
 def test_where_nothing_varies_norm_relu_says_its_bias() -> None:
