@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
@@ -25,6 +25,7 @@ from omniwsi.errors import TooCoarse, UsageError
 from omniwsi.geojson import GeoJSONWriter, Region, read_region
 from omniwsi.geometry import Box, Frame
 from omniwsi.grid import Coverage, Grid, Tile
+from omniwsi.machine import cores
 from omniwsi.model.card import ModelCard
 from omniwsi.model.checkpoint import DEFAULT_WEIGHTS, find_weights, load_model, sha256_of
 from omniwsi.model.flips import Flipped
@@ -120,17 +121,14 @@ class SegmentOptions:
 
     @property
     def threads(self) -> int:
-        return self.workers or max(2, min(8, _cores()))
+        return self.workers or max(2, min(8, cores()))
 
     @property
     def tracers(self) -> int:
-        """Two cores gain nothing by processes, and lose the time that those take to start."""
-        return self.threads // 2 if self.threads >= 4 else 0
-
-
-def _cores() -> int:
-    """That this process may use, which on a cluster are fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        """Two cores gain nothing by processes, and lose the time that those take to start. Windows lets no file be replaced that
+        another process reads, as a tracer does the record of a mosaic's rows.
+        """
+        return self.threads // 2 if self.threads >= 4 and sys.platform != "win32" else 0
 
 
 Stage = Literal["tiles", "pyramid", "contours"]
@@ -270,20 +268,20 @@ def segment_slide(
         if run.already_done:
             return _result(run, plan, 0.0)
         _describe(run, slide.info, plan)
-        layers: list[_Seen] = []
+        seen: list[_Seen] = []
         traced: list[Traced] = []
         clock = _Clock()
         with Tracers(options.tracers) as tracers, _PyramidBeside(run, plan, options.threads, tell) as pyramid:
             for sweep in plan.sweeps:
                 with run.mosaic(sweep.sweep, sweep.grid, _clip(plan, sweep.grid.frame, slide.info)) as mosaic:
-                    layers.append(_Seen(mosaic.rows, sweep))
-                    tracings = _tracings(slide.info, layers[-1], plan, options)
+                    seen.append(_Seen(mosaic.rows, sweep))
+                    tracings = _tracings(slide.info, seen[-1], plan, options)
                     traced += [tracers.begin(one, run.making(f"{one.tissue.name}.contours")) for one in tracings]
                     if options.tracers and sweep is plan.sweeps[-1]:
-                        pyramid.begin(layers)
+                        pyramid.begin(seen)
                     _walk(run, slide, mosaic, sweep, plan, predictor, options, pyramid.tell)
                 give_back_freed_memory()
-            _write_results(run, slide, layers, traced, plan, pyramid, clock)
+            _write_results(run, slide, seen, traced, plan, pyramid, clock)
         run.manifest["stages"] = _stages(run.manifest["sweeps"], clock)
         run.manifest["seconds"] = round(time.perf_counter() - began, 1)
         run.finish()
@@ -546,14 +544,14 @@ def _tracings(info: SlideInfo, seen: _Seen, plan: Plan, options: SegmentOptions)
 def _write_results(
     run: Run,
     slide: Slide,
-    layers: Sequence[_Seen],
+    seen: Sequence[_Seen],
     traced: Sequence[Traced],
     plan: Plan,
     pyramid: _PyramidBeside,
     clock: _Clock,
 ) -> None:
     """Once all has been seen: the contours, and meanwhile what is left of the pyramid."""
-    pyramid.begin(layers)
+    pyramid.begin(seen)
     began = time.perf_counter()
     with clock("contours"):
         _write_contours(run, slide, traced, plan, pyramid.tell)
@@ -576,10 +574,10 @@ class _PyramidBeside:
         self.ended = 0.0
         """by the performance counter"""
 
-    def begin(self, layers: Sequence[_Seen]) -> None:
-        """Once is enough. What a layer has not seen yet is waited for."""
+    def begin(self, seen: Sequence[_Seen]) -> None:
+        """Once is enough. Rows that are not there yet are waited for."""
         if self._writing is None:
-            self._writing = self._beside.submit(self._write, tuple(layers))
+            self._writing = self._beside.submit(self._write, tuple(seen))
 
     def tell(self, progress: Progress) -> None:
         """Of something else, unless this is lost."""
@@ -596,13 +594,12 @@ class _PyramidBeside:
         self._writing.result()
         self._tell(self._written)
 
-    def _write(self, layers: Sequence[_Seen]) -> None:
+    def _write(self, seen: Sequence[_Seen]) -> None:
         path = self._run.making(PYRAMID)
-        seen = [
-            Layer(partial(layer.read, self._require_wanted), layer.plan.grid.frame, layer.plan.sweep.tissues)
-            for layer in layers
+        layers = [
+            Layer(partial(one.read, self._require_wanted), one.plan.grid.frame, one.plan.sweep.tissues) for one in seen
         ]
-        write_pyramid(path, self._plan.pyramid, seen, self._note, self._threads)
+        write_pyramid(path, self._plan.pyramid, layers, self._note, self._threads)
         self.ended = time.perf_counter()
 
     def _note(self, done: int, total: int) -> None:

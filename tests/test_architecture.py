@@ -14,7 +14,7 @@ import omniwsi
 PACKAGE = Path(omniwsi.__file__).parent
 
 FLOORS = (
-    ("errors", "geometry"),
+    ("errors", "geometry", "machine"),
     ("tissues", "grid", "metrics", "resampling", "shards"),
     ("objects",),
     ("slide", "model", "mosaic", "pyramid", "contours", "geojson", "matching", "tables", "picture", "synthetic"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,6 +103,7 @@ def segment(
     A stopped run goes on with the same command. One bad slide does not stop the others.
     """
     from omniwsi.cli.share import among, as_given, groups_of
+    from omniwsi.machine import cores
     from omniwsi.model.checkpoint import find_weights, load_model, read_card, sha256_of
     from omniwsi.model.predictor import PRECISIONS, Predictor, require_devices
     from omniwsi.pipeline import SegmentOptions
@@ -138,7 +138,7 @@ def segment(
     path = find_weights(weights)
     _check(slides, out_folder, read_card(path), options)
     if len(groups := groups_of(require_devices(device), len(slides))) > 1 and not dry_run:
-        each = workers or max(1, (os.cpu_count() or 1) // len(groups))
+        each = workers or max(1, cores() // len(groups))
         reports = among(groups, slides, as_given(context), each)
     else:
         predictor = Predictor(load_model(path), device, options.precision)

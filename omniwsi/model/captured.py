@@ -1,6 +1,6 @@
 """A trunk on a GPU as a CUDA graph: what PyTorch asks of the GPU for a tile is 300 small things, said once and then replayed.
 
-Said anew they take 8 ms a pass, longer than the GPU needs for 32 tiles, and as long again while other threads read slides.
+Said anew they take 8 ms a pass, longer than the GPU needs for 32 tiles (benchmarks/README.md, on a GPU).
 
 Axes: B tile, C colour, H rows, W columns.
 """

@@ -67,8 +67,11 @@ def foreground(map_BDHW: Tensor, heads_BTK: Tensor, shape: HeadShape = PUBLISHED
 
 
 def of_logits(logits_BT2HW: Tensor) -> Tensor:
-    """probs_BTHW, float32."""
-    margin_BTHW = logits_BT2HW[:, :, 1].float() - logits_BT2HW[:, :, 0].float()
+    """probs_BTHW, float32; NaN where float16 was too small for a logit."""
+    background_BTHW, foreground_BTHW = logits_BT2HW.float().unbind(2)
+    margin_BTHW = foreground_BTHW - background_BTHW
+    if logits_BT2HW.dtype == torch.float16:
+        margin_BTHW += 0 * (foreground_BTHW + background_BTHW)
     return margin_BTHW.sigmoid_().contiguous()
 
 

@@ -1,9 +1,9 @@
 """What a GPU is told in Triton's words, because PyTorch passes through its memory too often: GroupNorm with ReLU, and the heads.
 
 PyTorch's GroupNorm turns channels-last to channels-first, the next convolution turns them back, and seven of ten milliseconds
-of the trunk went there (benchmarks/README.md, on a GPU). Here an image is read once for its sums and once more to be written; backward likewise. Of the heads nothing
-is written but one number a pixel and tissue. Sums are added up in a fixed order: the same tile gives
-the same bytes.
+of the trunk went there (benchmarks/README.md, on a GPU). Here an image is read once for its sums and once more to be written;
+backward likewise. Of the heads nothing is written but one number a pixel and tissue. Sums are added up in a fixed order: the
+same tile gives the same bytes.
 
 Triton comes with PyTorch for CUDA on Linux. Import this where it is known to be there (`norm.kernels`).
 
@@ -50,6 +50,12 @@ def foreground(map_NDHW: Tensor, heads_NTK: Tensor, width: int, depth: int) -> T
 
 
 @triton.jit
+def _relu(x):
+    """What is not a number stays none, so that numbers too large for float16 are noticed; a maximum would make it 0."""
+    return tl.where(x < 0, 0.0, x)
+
+
+@triton.jit
 def _heads(
     map_PD, heads_K, probs_P, P, K, D: tl.constexpr, WIDTH: tl.constexpr, DEPTH: tl.constexpr, ROWS: tl.constexpr
 ):
@@ -61,15 +67,16 @@ def _heads(
     bias = weight + WIDTH * D + (DEPTH - 2) * WIDTH * WIDTH + 2 * WIDTH
     x = tl.load(map_PD + (n * P + p)[:, None] * D + d, mask=(p < P)[:, None], other=0.0).to(tl.float32)
     into = tl.load(weight + w[:, None] * D + d)
-    y = tl.maximum(tl.sum(x[:, None, :] * into[None, :, :], 2) + tl.load(bias + w), 0.0)
+    y = _relu(tl.sum(x[:, None, :] * into[None, :, :], 2) + tl.load(bias + w))
     weight += WIDTH * D
     for _ in tl.static_range(DEPTH - 2):
         bias += WIDTH
         into = tl.load(weight + w[:, None] * WIDTH + w)
-        y = tl.maximum(tl.sum(y[:, None, :] * into[None, :, :], 2) + tl.load(bias + w), 0.0)
+        y = _relu(tl.sum(y[:, None, :] * into[None, :, :], 2) + tl.load(bias + w))
         weight += WIDTH * WIDTH
     bias += WIDTH
     margin = tl.sum(y * (tl.load(weight + WIDTH + w) - tl.load(weight + w)), 1) + tl.load(bias + 1) - tl.load(bias)
+    margin += tl.sum(x - x, 1)  # 0, but no number where the map is infinite or none
     small = tl.exp(-tl.abs(margin))
     tl.store(probs_P + head * P + p, tl.where(margin > 0, 1.0, small) / (1 + small), mask=p < P)
 
@@ -134,19 +141,39 @@ class _Share:
 
 
 @triton.jit
+def _block(step, P, C: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr):
+    """Where the numbers of one of the program's blocks lie, [ROWS, C], and which of its rows the image has."""
+    p = (tl.program_id(0) * STEPS + step) * ROWS + tl.arange(0, ROWS)
+    return (tl.program_id(1).to(tl.int64) * P + p)[:, None] * C + tl.arange(0, C), (p < P)[:, None]
+
+
+@triton.jit
+def _keep(sums, first, second, C: tl.constexpr):
+    """Both sums of the program's part, for `_total`."""
+    part = tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tl.program_id(0)
+    to = sums + part * 2 * C + tl.arange(0, C)
+    tl.store(to, tl.sum(first, 0))
+    tl.store(to + C, tl.sum(second, 0))
+
+
+@triton.jit
+def _gradient(x, dy, there, mean, rstd, scale, shift):
+    """(z, g): x normalised, and dy where y is above zero."""
+    z = (tl.load(x, mask=there, other=0.0).to(tl.float32) - mean) * rstd
+    g = tl.load(dy, mask=there, other=0.0).to(tl.float32)
+    return z, tl.where(z * scale + shift > 0, g, 0.0)
+
+
+@triton.jit
 def _sum(x, sums, P, C: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr):
     """Of x and of x * x."""
-    s, n = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    c = tl.arange(0, C)
     of_x, of_xx = tl.zeros((ROWS, C), tl.float32), tl.zeros((ROWS, C), tl.float32)
     for step in range(STEPS):
-        p = (s * STEPS + step) * ROWS + tl.arange(0, ROWS)
-        value = tl.load(x + (n * P + p)[:, None] * C + c, mask=(p < P)[:, None], other=0.0).to(tl.float32)
+        at, there = _block(step, P, C, ROWS, STEPS)
+        value = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
         of_x += value
         of_xx += value * value
-    to = sums + (n * tl.num_programs(0) + s) * 2 * C + c
-    tl.store(to, tl.sum(of_x, 0))
-    tl.store(to + C, tl.sum(of_xx, 0))
+    _keep(sums, of_x, of_xx, C)
 
 
 @triton.jit
@@ -177,18 +204,14 @@ def _moments(sums, P, eps, C: tl.constexpr, G: tl.constexpr):
 def _normalise(
     x, y, sums, weight, bias, P, eps, C: tl.constexpr, G: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr
 ):
-    s, n = tl.program_id(0), tl.program_id(1).to(tl.int64)
     c = tl.arange(0, C)
     mean, rstd = _moments(sums, P, eps, C, G)
     scale = tl.load(weight + c).to(tl.float32) * rstd
     shift = tl.load(bias + c).to(tl.float32) - mean * scale
     for step in range(STEPS):
-        p = (s * STEPS + step) * ROWS + tl.arange(0, ROWS)
-        at = (n * P + p)[:, None] * C + c
-        value = tl.load(x + at, mask=(p < P)[:, None], other=0.0).to(tl.float32)
-        value = value * scale + shift
-        value = tl.where(value < 0, 0.0, value)  # NaN stays
-        tl.store(y + at, value.to(y.dtype.element_ty), mask=(p < P)[:, None])
+        at, there = _block(step, P, C, ROWS, STEPS)
+        value = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+        tl.store(y + at, _relu(value * scale + shift).to(y.dtype.element_ty), mask=there)
 
 
 @triton.jit
@@ -207,22 +230,16 @@ def _sum_gradients(
     STEPS: tl.constexpr,
 ):
     """Of g, which is dy where y is above zero, and of g z, where z is x normalised."""
-    s, n = tl.program_id(0), tl.program_id(1).to(tl.int64)
     c = tl.arange(0, C)
     mean, rstd = _moments(sums, P, eps, C, G)
     scale, shift = tl.load(weight + c).to(tl.float32), tl.load(bias + c).to(tl.float32)
     of_g, of_gz = tl.zeros((ROWS, C), tl.float32), tl.zeros((ROWS, C), tl.float32)
     for step in range(STEPS):
-        p = (s * STEPS + step) * ROWS + tl.arange(0, ROWS)
-        at = (n * P + p)[:, None] * C + c
-        z = (tl.load(x + at, mask=(p < P)[:, None], other=0.0).to(tl.float32) - mean) * rstd
-        g = tl.load(dy + at, mask=(p < P)[:, None], other=0.0).to(tl.float32)
-        g = tl.where(z * scale + shift > 0, g, 0.0)
+        at, there = _block(step, P, C, ROWS, STEPS)
+        z, g = _gradient(x + at, dy + at, there, mean, rstd, scale, shift)
         of_g += g
         of_gz += g * z
-    to = grad_sums + (n * tl.num_programs(0) + s) * 2 * C + c
-    tl.store(to, tl.sum(of_g, 0))
-    tl.store(to + C, tl.sum(of_gz, 0))
+    _keep(grad_sums, of_g, of_gz, C)
 
 
 @triton.jit
@@ -231,20 +248,17 @@ def _differentiate(
     C: tl.constexpr, G: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
     """dx = (w g - mean of w g - z times the mean of w g z) / deviation, means over the group."""
-    s, n = tl.program_id(0), tl.program_id(1).to(tl.int64)
     c = tl.arange(0, C)
     mean, rstd = _moments(sums, P, eps, C, G)
     scale, shift = tl.load(weight + c).to(tl.float32), tl.load(bias + c).to(tl.float32)
     of_g, of_gz = _total(grad_sums, C)
-    if s == 0:
-        tl.store(d_weight_bias + n * 2 * C + c, of_gz)
-        tl.store(d_weight_bias + n * 2 * C + C + c, of_g)
+    if tl.program_id(0) == 0:
+        of_image = d_weight_bias + tl.program_id(1).to(tl.int64) * 2 * C + c
+        tl.store(of_image, of_gz)
+        tl.store(of_image + C, of_g)
     mean_g, mean_gz = _mean_of_group(of_g * scale, P, C, G), _mean_of_group(of_gz * scale, P, C, G)
     for step in range(STEPS):
-        p = (s * STEPS + step) * ROWS + tl.arange(0, ROWS)
-        at = (n * P + p)[:, None] * C + c
-        z = (tl.load(x + at, mask=(p < P)[:, None], other=0.0).to(tl.float32) - mean) * rstd
-        g = tl.load(dy + at, mask=(p < P)[:, None], other=0.0).to(tl.float32)
-        g = tl.where(z * scale + shift > 0, g, 0.0)
+        at, there = _block(step, P, C, ROWS, STEPS)
+        z, g = _gradient(x + at, dy + at, there, mean, rstd, scale, shift)
         value = (g * scale - mean_g - z * mean_gz) * rstd
-        tl.store(dx + at, value.to(dx.dtype.element_ty), mask=(p < P)[:, None])
+        tl.store(dx + at, value.to(dx.dtype.element_ty), mask=there)

@@ -6,7 +6,6 @@ as one, and hold up the one that starts the network's. Processes do neither.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import warnings
@@ -19,6 +18,7 @@ from typing import TypeVar
 from torch.utils.data import DataLoader, Dataset
 
 from omniwsi.errors import OmniWSIError, UsageError
+from omniwsi.machine import cores
 
 T = TypeVar("T")
 
@@ -27,8 +27,7 @@ _MOST_WORKERS = 8
 
 def spare_cores(ranks: int = 1) -> int:
     """Of those that this process may use, all but one; of several processes on a machine each has its share."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MOST_WORKERS, cores // ranks - 1))
+    return max(1, min(_MOST_WORKERS, cores() // ranks - 1))
 
 
 def made_ahead(make: Callable[[int], T], steps: Sequence[int], workers: int) -> Iterator[T]:
@@ -85,7 +84,7 @@ def _leave_signals_to_the_parent(_worker: int) -> None:
 
 
 def by_threads(make: Callable[[int], T], steps: Sequence[int], workers: int) -> Iterator[T]:
-    executor = ThreadPoolExecutor(workers, thread_name_prefix="lesson")
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
     waiting: deque[Future[T]] = deque()
     try:
         for step in steps:

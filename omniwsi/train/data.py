@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
@@ -199,18 +198,11 @@ def as_stored(patch: Patch) -> Sample:
 
 def all_as_stored(patches: Sequence[Patch]) -> Iterator[Sample]:
     """`as_stored` of each, in order: read ahead by threads, and once where rows that follow each other name one picture."""
-    pictures = (tuple(rows) for _, rows in groupby(patches, attrgetter("image")))
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="patch") as pool:
-        reading: deque[Future[list[Sample]]] = deque()
-        try:
-            for rows in pictures:
-                reading.append(pool.submit(_of_one_picture, rows))
-                if len(reading) > 2 * _READERS:
-                    yield from reading.popleft().result()
-            while reading:
-                yield from reading.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    from omniwsi.train.ahead import by_threads  # it brings torch, which looking at data does without
+
+    pictures = [tuple(rows) for _, rows in groupby(patches, attrgetter("image"))]
+    for samples in by_threads(lambda i: _of_one_picture(pictures[i]), range(len(pictures)), _READERS):
+        yield from samples
 
 
 def _of_one_picture(rows: Sequence[Patch]) -> list[Sample]:

@@ -7,7 +7,7 @@ import torch
 
 from omniwsi.errors import WeightsError
 from omniwsi.model.card import HeadShape, ModelCard
-from omniwsi.model.head import PUBLISHED, head_size, run_heads
+from omniwsi.model.head import PUBLISHED, head_size, of_logits, run_heads
 from omniwsi.tissues import KIDNEY
 
 SHAPES = [PUBLISHED, HeadShape(depth=1), HeadShape(depth=2), HeadShape(depth=4, width=5), HeadShape(width=16)]
@@ -52,6 +52,13 @@ def test_the_map_may_be_channels_last() -> None:
     torch.testing.assert_close(
         run_heads(map_BDHW.contiguous(memory_format=torch.channels_last), heads), run_heads(map_BDHW, heads)
     )
+
+
+def test_a_logit_too_large_for_float16_is_no_probability() -> None:
+    logits = torch.tensor([[0.0, torch.inf], [0.0, 3.0], [-torch.inf, 1.0]]).half()[None, :, :, None, None]
+    probs = of_logits(logits)[0, :, 0, 0]
+    assert probs.isnan().tolist() == [True, False, True]
+    assert probs[1] == torch.tensor(3.0).sigmoid()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

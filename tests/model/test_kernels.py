@@ -77,6 +77,19 @@ def test_foreground_is_what_the_logits_say(shape: HeadShape) -> None:
         torch.testing.assert_close(foreground(map_BDHW, heads_BTK, shape), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of NumPy, by which the interpreter computes
+def test_what_is_no_number_stays_none() -> None:
+    """ReLU as a maximum would make it 0 on a GPU, where numbers too large for float16 have to be noticed."""
+    x = image(1, 32, 8, 8)
+    x[0, 5, 3, 3], x[0, 6, 4, 4] = torch.nan, torch.inf
+    with torch.inference_mode():
+        y = kernels.norm_relu(x, torch.ones(32, device=DEVICE), torch.zeros(32, device=DEVICE), 16, 1e-5)
+        found = kernels.foreground(x[:, :8].contiguous(memory_format=torch.channels_last), normal(1, 2, 162), 8, 3)
+    assert y[0, 5, 3, 3].isnan()
+    assert y[0, 6, 4, 4].isnan()
+    assert found.isnan().nonzero()[:, 1:].tolist() == [[t, i, i] for t in (0, 1) for i in (3, 4)]
+
+
 @needs_gpu
 def test_a_gpu_with_triton_uses_them() -> None:
     assert usable_kernels() is kernels
