@@ -35,7 +35,8 @@ from PIL import Image, ImageFilter
 import omniwsi
 from omniwsi.model.checkpoint import DEFAULT_WEIGHTS, find_weights, sha256_of
 from omniwsi.model.predictor import Predictor, Predicts
-from omniwsi.pipeline import SegmentOptions, segment_slide
+from omniwsi.pipeline import segment_slide
+from omniwsi.plan import SegmentOptions
 from omniwsi.synthetic import GLASS, draw_section
 from omniwsi.tissues import Tissue
 

@@ -21,7 +21,8 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 if TYPE_CHECKING:
     from omniwsi.errors import OmniWSIError
     from omniwsi.model.checkpoint import load_model
-    from omniwsi.pipeline import SegmentOptions, SegmentResult, segment
+    from omniwsi.pipeline import SegmentResult, segment
+    from omniwsi.plan import SegmentOptions
     from omniwsi.slide import ArraySlide, Slide, open_slide
     from omniwsi.tissues import KIDNEY, Tissue
 
@@ -29,7 +30,7 @@ _HOMES = {
     "ArraySlide": "omniwsi.slide",
     "KIDNEY": "omniwsi.tissues",
     "OmniWSIError": "omniwsi.errors",
-    "SegmentOptions": "omniwsi.pipeline",
+    "SegmentOptions": "omniwsi.plan",
     "SegmentResult": "omniwsi.pipeline",
     "Slide": "omniwsi.slide",
     "Tissue": "omniwsi.tissues",

@@ -14,7 +14,8 @@ import numpy as np
 from omniwsi.metrics import dice
 from omniwsi.model.checkpoint import find_weights, load_model, sha256_of
 from omniwsi.model.predictor import Predictor
-from omniwsi.pipeline import SegmentOptions, SegmentResult, Tell, segment_slide
+from omniwsi.pipeline import SegmentResult, Tell, segment_slide
+from omniwsi.plan import SegmentOptions
 from omniwsi.pyramid import read_channel
 from omniwsi.slide import open_slide
 from omniwsi.slide.writing import write_slide

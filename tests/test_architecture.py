@@ -18,7 +18,7 @@ FLOORS = (
     ("tissues", "grid", "metrics", "resampling", "shards"),
     ("objects",),
     ("slide", "model", "mosaic", "pyramid", "contours", "geojson", "matching", "tables", "picture", "synthetic"),
-    ("run", "tracing"),
+    ("run", "tracing", "plan"),
     ("pipeline", "train"),
     ("demo",),
     ("cli",),

@@ -16,7 +16,8 @@ from omniwsi.contours import TraceOptions
 from omniwsi.geometry import Box, Frame
 from omniwsi.grid import Coverage, Grid
 from omniwsi.mosaic import Mosaic
-from omniwsi.pipeline import Progress, SegmentOptions, segment_slide
+from omniwsi.pipeline import Progress, segment_slide
+from omniwsi.plan import SegmentOptions
 from omniwsi.slide import ArraySlide
 from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.tracing import Tracers, Tracing

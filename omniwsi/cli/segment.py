@@ -17,7 +17,8 @@ from omniwsi.errors import OmniWSIError, SlideError, UsageError
 if TYPE_CHECKING:
     from omniwsi.model.card import ModelCard
     from omniwsi.model.predictor import Predictor, Predicts
-    from omniwsi.pipeline import Plan, SegmentOptions, SegmentResult
+    from omniwsi.pipeline import SegmentResult
+    from omniwsi.plan import Plan, SegmentOptions
 
 _FILES = (
     ("overview.jpg", "to look at"),
@@ -106,7 +107,7 @@ def segment(
     from omniwsi.machine import cores
     from omniwsi.model.checkpoint import find_weights, load_model, read_card, sha256_of
     from omniwsi.model.predictor import PRECISIONS, Predictor, require_devices
-    from omniwsi.pipeline import SegmentOptions
+    from omniwsi.plan import SegmentOptions
     from omniwsi.pyramid import VERSIONS
     from omniwsi.slide.pixel_size import given
 
@@ -165,7 +166,7 @@ def _require_one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _check(slides: list[Path], out_folder: Path, card: ModelCard, options: SegmentOptions) -> None:
     """What can be wrong before any slide is opened. Raises UsageError."""
-    from omniwsi.pipeline import require_sensible
+    from omniwsi.plan import require_sensible
     from omniwsi.run import folder_name
 
     require_sensible(card, options)
@@ -220,7 +221,8 @@ class _Job:
         return _as_json(path, result)
 
     def _plan(self, path: Path) -> dict[str, Any]:
-        from omniwsi.pipeline import as_asked, make_plan
+        from omniwsi.pipeline import as_asked
+        from omniwsi.plan import make_plan
         from omniwsi.slide import open_slide
 
         card = self.predictor.card

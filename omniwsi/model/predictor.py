@@ -53,6 +53,11 @@ class Predicts(Protocol):
     def decode(self, features: Any, tissues: Sequence[Tissue]) -> np.ndarray: ...
 
 
+def on_gpu(predictor: Predicts) -> bool:
+    """Whether what it finds can stay on a GPU until it is blended: `decode_on_device`."""
+    return getattr(predictor, "kind", "cpu") == "cuda"
+
+
 class Predictor:
     """`encode` once per tile, `decode` for any tissues."""
 
