@@ -5,7 +5,7 @@ through a dozen tasks of one event loop, half a millisecond of Python each, unde
 sixteen cores beside a GPU that was most of a run. Here a thread compresses and writes a shard by itself, nearly all of it
 outside of Python's lock.
 
-A shard is its chunks, each by itself in Zstandard, one after the other; then for each chunk where it begins and how many bytes it
+A shard is its chunks, each by itself in Zstandard with a checksum of its own, one after the other; then for each chunk where it begins and how many bytes it
 has, 2^64 - 1 twice where it is nothing but zeros; then the CRC-32C of those (zarr-specs, codec sharding_indexed, version 1.0).
 
 Axes: T tissue, H rows, W columns.
@@ -29,8 +29,8 @@ from omniwsi.errors import OmniWSIError
 from omniwsi.geometry import Box
 
 CHUNK_PX = 512
-_LEVEL = 1
-"""Of Zstandard: what it takes longer gains little on probabilities."""
+_ZSTD = Zstd(level=1, checksum=True)
+"""What a higher level takes longer gains little on probabilities; the checksum, 4 bytes a chunk, tells what a disk has spoilt."""
 _NOTHING = np.uint64(2**64 - 1)
 
 
@@ -51,7 +51,7 @@ class Shards:
             dtype=np.uint8,
             chunks=(1, CHUNK_PX, CHUNK_PX),
             shards=(self.shape[0], *self.shard_px),
-            compressors=ZstdCodec(level=_LEVEL),
+            compressors=ZstdCodec(level=_ZSTD.level, checksum=_ZSTD.checksum),
             fill_value=0,
             zarr_format=3,
             overwrite=True,
@@ -91,17 +91,23 @@ class Shards:
             chunk_box = Box.at(x0 + place.x, y0 + place.y, CHUNK_PX, CHUNK_PX)
             if length == _NOTHING or place.tissue not in wanted or not chunk_box.touches(box):
                 continue
-            chunk_HW = np.frombuffer(Zstd(_LEVEL).decode(content[begin : begin + length]), np.uint8)
+            try:
+                chunk_HW = _decompressed(content[begin : begin + length])
+            except (RuntimeError, ValueError):
+                raise self._damaged(x0, y0) from None
             here = chunk_box.clip(box)
             into = planes_THW[wanted.index(place.tissue)][here.seen_from(box.x0, box.y0).slices]
-            into[:] = chunk_HW.reshape(CHUNK_PX, CHUNK_PX)[here.seen_from(chunk_box.x0, chunk_box.y0).slices]
+            into[:] = chunk_HW[here.seen_from(chunk_box.x0, chunk_box.y0).slices]
 
     def _index(self, content: bytes, chunks: int, x0: int, y0: int) -> np.ndarray:
         """uint64 [chunk, (begin, length)]"""
         index, checksum = content[-16 * chunks - 4 : -4], content[-4:]
         if len(index) != 16 * chunks or _checksum(index) != checksum:
-            raise OmniWSIError(f"{self._file(x0, y0)} is damaged; run the same command with --overwrite")
+            raise self._damaged(x0, y0)
         return np.frombuffer(index, np.uint64).reshape(chunks, 2)
+
+    def _damaged(self, x0: int, y0: int) -> OmniWSIError:
+        return OmniWSIError(f"{self._file(x0, y0)} is damaged; run the same command with --overwrite")
 
     def _places(self) -> Iterator[_Place]:
         """Of the chunks of a shard, in the order of the index."""
@@ -134,7 +140,12 @@ def _compressed(chunk_HW: np.ndarray) -> bytes:
     if chunk_HW.shape != (CHUNK_PX, CHUNK_PX):
         height, width = chunk_HW.shape
         chunk_HW = np.pad(chunk_HW, ((0, CHUNK_PX - height), (0, CHUNK_PX - width)))
-    return bytes(Zstd(_LEVEL).encode(np.ascontiguousarray(chunk_HW)))
+    return bytes(_ZSTD.encode(np.ascontiguousarray(chunk_HW)))
+
+
+def _decompressed(chunk: bytes) -> np.ndarray:
+    """Raises RuntimeError, or ValueError, where it is not what was compressed."""
+    return np.frombuffer(_ZSTD.decode(chunk), np.uint8).reshape(CHUNK_PX, CHUNK_PX)
 
 
 def _checksum(index: bytes) -> bytes:

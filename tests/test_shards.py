@@ -75,14 +75,18 @@ def test_any_box_is_read(written: Shards, x0: int, y0: int, width: int, height: 
     np.testing.assert_array_equal(written.read(box, channels), planes()[channels, *box.slices])
 
 
-@pytest.mark.parametrize("harm", ["cut", "flipped"])
+@pytest.mark.parametrize("harm", ["cut", "index", "chunk", "frame"])
 def test_a_damaged_shard_is_told(tmp_path: Path, harm: str) -> None:
+    """Whatever of it is spoilt, a single bit included."""
     shards = Shards(tmp_path / "a.zarr", SHAPE, SHARD)
     shards.create()
     shards.write(boxes()[0], planes()[:, *boxes()[0].slices])
     file = shards.path / "c" / "0" / "0" / "0"
     content = bytearray(file.read_bytes())
-    content[-20] ^= 1
-    file.write_bytes(content[:50] if harm == "cut" else content)
+    if harm == "cut":
+        content = content[:50]
+    else:
+        content[{"index": -20, "chunk": 9_000, "frame": 0}[harm]] ^= 1
+    file.write_bytes(content)
     with pytest.raises(OmniWSIError, match="is damaged; run the same command with --overwrite"):
         shards.read(Box(0, 0, 10, 10))
