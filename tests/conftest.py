@@ -11,8 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
+from scipy import ndimage
 
+from omniwsi.contours import TraceOptions, trace
+from omniwsi.geometry import Frame
 from omniwsi.model.card import ModelCard
+from omniwsi.objects import Contour
 from omniwsi.tissues import KIDNEY, Tissue
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -73,3 +78,33 @@ def bytes_of(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != "run.json"
     }
+
+
+PLAIN = TraceOptions(threshold=0.5, min_area_um2=0.0, l0_mpp=(1.0, 1.0), frame=Frame(1.0, 1.0), seed="slide")
+
+
+def contours_of(
+    probs_HW: np.ndarray, window_px: int = 2048, options: TraceOptions = PLAIN, analysed_HW: np.ndarray | None = None
+) -> list[Contour]:
+    analysed = (
+        (lambda g_box: np.ones(g_box.shape, bool)) if analysed_HW is None else (lambda g_box: analysed_HW[g_box.slices])
+    )
+    size = probs_HW.shape[1], probs_HW.shape[0]
+    return list(trace(lambda g_box: probs_HW[g_box.slices], size, KIDNEY[0], options, analysed, window_px))
+
+
+def polygons_of(contour: Contour) -> list[shapely.Polygon]:
+    return [shapely.Polygon(rings[0], rings[1:]) for rings in contour.polygons]
+
+
+def smooth(height: int, width: int, seed: int = 0, size: float = 6.0) -> np.ndarray:
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((height, width)), size)
+    return (255 / (1 + np.exp(-3 * field / field.std()))).round().astype(np.uint8)
+
+
+def disc(size: int, radius: float, hole: float = 0.0) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    distance = np.hypot(x, y)
+    return (255 * ((1 / (1 + np.exp(distance - radius))) * (1 / (1 + np.exp(hole - distance)) if hole else 1))).astype(
+        np.uint8
+    )

@@ -16,7 +16,7 @@ from omniwsi.geojson import GeoJSONWriter, _texts, read_objects, read_region
 from omniwsi.geometry import Box, Frame
 from omniwsi.objects import Contour
 
-from .test_contours import contours_of, disc, smooth
+from .conftest import contours_of, disc, smooth
 
 HUNDREDTHS = st.integers(0, 300_000) | st.integers(0, 99_999_999_99)
 

@@ -11,7 +11,7 @@ from omniwsi.geometry import Frame
 from omniwsi.picture import LegendEntry, Overview
 from omniwsi.tissues import KIDNEY
 
-from .test_contours import contours_of, disc
+from .conftest import contours_of, disc
 
 
 def drawn(path: Path, width: int = 1200, height: int = 800, step: float = 2.0) -> np.ndarray:

@@ -16,7 +16,7 @@ from omniwsi.geometry import Box, Frame
 from omniwsi.pyramid import SHARD_PX, VERSIONS, Layer, PyramidSpec, Read, Version, read_channel, write_pyramid
 from omniwsi.tissues import KIDNEY
 
-from .test_contours import smooth
+from .conftest import smooth
 
 L0_MPP = (0.5, 0.5)
 

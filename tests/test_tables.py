@@ -10,7 +10,7 @@ from omniwsi.contours import TraceOptions
 from omniwsi.geometry import Frame
 from omniwsi.tables import COLUMNS, TableWriter
 
-from .test_contours import contours_of, disc
+from .conftest import contours_of, disc
 
 
 def test_one_row_an_object_in_both_units(tmp_path: Path) -> None:

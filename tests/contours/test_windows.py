@@ -1,8 +1,9 @@
+"""Whatever the windows, the same outlines."""
+
 from __future__ import annotations
 
 import math
 import tracemalloc
-import uuid
 from dataclasses import replace
 
 import numpy as np
@@ -14,50 +15,18 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage.measure import find_contours
 
-import omniwsi.contours
-from omniwsi.contours import (
-    TOLERANCE_PX,
-    TraceOptions,
-    _are_valid,
-    _bands,
-    _Chains,
-    _id,
-    _simpler,
-    _simplified,
-    _string,
-    cut_value,
-    trace,
-)
+from omniwsi.contours import TraceOptions, polygons, trace
+from omniwsi.contours.windows import cut_value
 from omniwsi.geometry import Box, Frame
-from omniwsi.objects import Contour
 from omniwsi.tissues import KIDNEY
 
-PLAIN = TraceOptions(threshold=0.5, min_area_um2=0.0, l0_mpp=(1.0, 1.0), frame=Frame(1.0, 1.0), seed="slide")
-
-
-def contours_of(
-    probs_HW: np.ndarray, window_px: int = 2048, options: TraceOptions = PLAIN, analysed_HW: np.ndarray | None = None
-) -> list[Contour]:
-    analysed = (
-        (lambda g_box: np.ones(g_box.shape, bool)) if analysed_HW is None else (lambda g_box: analysed_HW[g_box.slices])
-    )
-    size = probs_HW.shape[1], probs_HW.shape[0]
-    return list(trace(lambda g_box: probs_HW[g_box.slices], size, KIDNEY[0], options, analysed, window_px))
-
-
-def polygons_of(contour: Contour) -> list[shapely.Polygon]:
-    return [shapely.Polygon(rings[0], rings[1:]) for rings in contour.polygons]
-
-
-def smooth(height: int, width: int, seed: int = 0, size: float = 6.0) -> np.ndarray:
-    field = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((height, width)), size)
-    return (255 / (1 + np.exp(-3 * field / field.std()))).round().astype(np.uint8)
+from ..conftest import PLAIN, contours_of, disc, polygons_of, smooth
 
 
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every vertex kept."""
-    monkeypatch.setattr(omniwsi.contours, "TOLERANCE_PX", 0.0)
+    monkeypatch.setattr(polygons, "TOLERANCE_PX", 0.0)
 
 
 @pytest.mark.parametrize("window_px", [7, 64, 100, 333])
@@ -116,14 +85,6 @@ def test_objects_are_the_components(window_px: int) -> None:
     assert count - 3 <= len(found) <= count  # of a pixel barely above the threshold nothing may be left to draw
     means = sorted(round(float(v) / 255, 6) for v in ndimage.mean(probs, labels, range(1, count + 1)))
     assert all(any(abs(c.mean_probability - mean) < 1e-5 for mean in means) for c in found)
-
-
-def disc(size: int, radius: float, hole: float = 0.0) -> np.ndarray:
-    y, x = np.mgrid[:size, :size] - (size - 1) / 2
-    distance = np.hypot(x, y)
-    return (255 * ((1 / (1 + np.exp(distance - radius))) * (1 / (1 + np.exp(hole - distance)) if hole else 1))).astype(
-        np.uint8
-    )
 
 
 @pytest.mark.parametrize("window_px", [200, 23])
@@ -193,60 +154,6 @@ def test_thresholds(threshold: float) -> None:
     assert found.l0_bounds[0] == pytest.approx(cut_value(threshold), abs=0.01)
 
 
-def test_valid_after_qupath_has_rounded() -> None:
-    """QuPath rounds to 0.01 px and refuses a file with one invalid polygon: noise at odd scales must survive it."""
-    rng = np.random.default_rng(0)
-    probs = ndimage.uniform_filter(rng.integers(0, 256, (400, 400)).astype(float), 2).astype(np.uint8)
-    for step in (0.13, 0.504, 1.984):
-        options = TraceOptions(0.5, 0.0, (0.5, 0.5), Frame(step, step * 1.1), "s")
-        found = contours_of(probs, options=options)
-        assert len(found) > 200
-        for contour in found:
-            for polygon in polygons_of(contour):
-                again = shapely.transform(polygon, lambda points: np.round(points, 2))
-                assert again.is_valid
-                assert not again.is_empty
-                assert again.equals(polygon)
-
-
-def test_rings_that_cross_when_simplified_are_kept_apart() -> None:
-    """One object with many holes and narrow bridges between them: neither crossed nor, for a few crossings, left whole."""
-    probs = smooth(400, 400, size=1)
-    chains = _Chains(0.0, 0.0)
-    bands = _bands(
-        lambda g_box: probs[g_box.slices], (400, 400), 110, lambda g_box: np.ones(g_box.shape, bool), chains, 400
-    )
-    item = max((item for band in bands for found in band for item in found), key=lambda item: item.area_px)
-    rings = [ring.g_points_N2 for ring in sorted(item.rings, key=lambda ring: ring.area, reverse=True)]
-    alone = _simpler(np.array([shapely.LinearRing(ring) for ring in rings]), TOLERANCE_PX)
-    assert not shapely.Polygon(alone[0], alone[1:]).is_valid
-    (polygon,) = _simplified([rings])
-    assert polygon.is_valid
-    assert len(polygon.interiors) == len(rings) - 1 > 20
-    assert shapely.get_num_coordinates(polygon) < 1.1 * shapely.get_num_coordinates(alone).sum()
-    for ring, simple in zip(rings, (polygon.exterior, *polygon.interiors), strict=True):
-        assert shapely.hausdorff_distance(shapely.LinearRing(ring), simple) < 2 * TOLERANCE_PX
-
-
-def corners_of(box: tuple[int, int, int, int]) -> list[tuple[int, int]]:
-    """Of a rectangle; with a width below 0 of one that crosses itself."""
-    x, y, width, height = box
-    corners = [(x, y), (x + abs(width), y), (x + abs(width), y + height), (x, y + height)]
-    return corners if width >= 0 else [corners[i] for i in (0, 1, 3, 2)]
-
-
-BOXES = st.lists(st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(-1, 4), st.integers(1, 4)), min_size=1)
-
-
-@given(BOXES)
-def test_valid_ring_by_ring_is_valid(holes: list[tuple[int, int, int, int]]) -> None:
-    """Holes that touch, cross or lie in each other, or reach beyond the exterior."""
-    polygons = np.array([shapely.Polygon(corners_of((0, 0, 10, 10)), [corners_of(hole) for hole in holes])])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(omniwsi.contours, "_MANY_HOLES", 1)
-        np.testing.assert_array_equal(_are_valid(polygons), shapely.is_valid(polygons))
-
-
 @pytest.mark.parametrize("window_px", [2048, 37])
 def test_objects_and_holes_that_are_too_small_are_left_out(exact: None, window_px: int) -> None:
     """As when all are found first and measured afterwards."""
@@ -294,25 +201,6 @@ def test_objects_that_are_not_sure_are_left_out(window_px: int) -> None:
     assert 0 < len(found) < len(every)
 
 
-def test_ids_are_uuids_of_slide_tissue_and_outline() -> None:
-    probs = smooth(100, 100)
-    ids = [c.id for c in contours_of(probs)]
-    assert ids == [c.id for c in contours_of(probs)]
-    assert len(set(ids)) == len(ids)
-    assert all(str(uuid.UUID(id_)) == id_ for id_ in ids)
-    elsewhere = [c.id for c in contours_of(probs, options=TraceOptions(0.5, 0.0, (1, 1), Frame(1, 1), "another"))]
-    assert not set(ids) & set(elsewhere)
-
-
-def test_ids_are_uuid5_of_hexadecimal_wkb(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In however many parts."""
-    wkb = shapely.to_wkb(shapely.Point(1, 2).buffer(3))
-    name = f"slide/tuft/{shapely.to_wkb(shapely.from_wkb(wkb), hex=True)}"
-    for size in (7, len(wkb), 1 << 20):
-        monkeypatch.setattr(omniwsi.contours, "_WKB_BYTES", size)
-        assert _id("slide/tuft/", wkb) == str(uuid.uuid5(omniwsi.contours._NAMESPACE, name))
-
-
 def test_where_the_network_has_not_looked_nothing_is_found() -> None:
     """Windows of nothing between others, all in one band and a whole band."""
     probs = smooth(300, 500)
@@ -349,30 +237,3 @@ def test_memory_does_not_grow_with_height() -> None:
 def test_nothing() -> None:
     assert contours_of(np.zeros((100, 100), np.uint8)) == []
     assert contours_of(np.zeros((1, 1), np.uint8)) == []
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 60))
-def test_stringing_equals_walking(seed: int, count: int) -> None:
-    """Pieces become chains and rings as when one follows them by hand."""
-    rng = np.random.default_rng(seed)
-    names = np.sort(rng.permutation(1000)[:count])
-    follows = dict(zip(names.tolist(), rng.permutation(names).tolist(), strict=True))
-    for name in names.tolist():
-        if rng.random() < 0.2 and len(follows) > 1:
-            del follows[name]
-    start = np.array(sorted(follows))
-    heads, lengths, sequence, is_closed = _string(start, np.array([follows[name] for name in start.tolist()]))
-    ours = {
-        (tuple(start[sequence[head : head + length]].tolist()), bool(closed))
-        for head, length, closed in zip(heads, lengths, is_closed, strict=True)
-    }
-    walked, seen, ends = set(), set(), set(follows.values())
-    for first in sorted(follows, key=lambda name: (name in ends, name)):
-        if first in seen:
-            continue
-        chain = [first]
-        while follows[chain[-1]] in follows and follows[chain[-1]] != first:
-            chain.append(follows[chain[-1]])
-        seen |= set(chain)
-        walked.add((tuple(chain), follows[chain[-1]] == first))
-    assert ours == walked
