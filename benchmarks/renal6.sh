@@ -4,7 +4,7 @@
 #
 #     benchmarks/renal6.sh DATA OUT
 #
-# DATA holds what collect.py asks for. Six trainings, one from the other (weights.md says why); all of it twice, side by side: `final` learns from
+# DATA holds what collect.py asks for. Eight trainings, one from the other (weights.md says why); all of it twice, side by side: `final` learns from
 # every patch, its twin `held` does not see a quarter of the sources and is judged by them. Stopped, it goes on with the same command.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -52,7 +52,11 @@ line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN OUTLINED [OPTION...]
         --steps 900 --batch-size 16 --learning-rate 8e-4 --drawn 0 --device auto --seed 72 --emphasis vessel=6,distal_tubule=2,ptc=0.5 "$@"
     teach "$side/sixth" "$side/fifth/weights.safetensors" "$ki" others.csv seen.csv "$more" "$drawn" "$outlined" \
         --steps 400 --batch-size 16 --learning-rate 5e-4 --seed 81 --emphasis vessel=6,distal_tubule=2 "$@"
-    python "$here/average.py" "$side/renal6.safetensors" "$side/sixth/weights.safetensors" \
+    teach "$side/seventh" "$side/sixth/weights.safetensors" "$ki" others.csv seen.csv "$more" "$drawn" "$outlined" again.csv \
+        --steps 500 --batch-size 16 --learning-rate 7e-4 --seed 91 --emphasis vessel=6,distal_tubule=2,ptc=2 "$@"
+    teach "$side/eighth" "$side/seventh/weights.safetensors" "$ki" others.csv seen.csv "$more" "$drawn" "$outlined" again.csv \
+        --steps 300 --batch-size 16 --learning-rate 5e-4 --seed 92 --emphasis vessel=6,distal_tubule=2 "$@"
+    python "$here/average.py" "$side/renal6.safetensors" "$side/eighth/weights.safetensors" \
         --paint-from distal_tubule=0.4 --paint-from vessel=0.2 --paint-from capsule=0.4 --paint-from tuft=0.4
 }
 
@@ -61,6 +65,10 @@ for ki in kidney_ki kidney_ki_split; do
     again $ki.csv '$3 == "vessel" ? 8 : $6 == "he" ? 24 : 3' > "${ki/kidney_ki/ki_drawn}.csv"
     again "${ki/kidney_ki/more}.csv" '$6 == "ki more" ? 3 : 0' > "${ki/kidney_ki/ki_more}.csv"
 done
+{ # colon, where no kidney is, three times, and arteries on trichrome five times
+    again others.csv '$6 == "he colon" ? 2 : 0'
+    again more.csv '$3 == "vessel" && $6 == "bupt tri more" ? 4 : 0' | tail -n +2
+} > again.csv
 export OMP_NUM_THREADS=1  # a process a core is quicker than two cores for one
 line final kidney_ki.csv more.csv ki_vessels.csv ki_drawn.csv ki_more.csv --held-out 0 &
 final=$!
