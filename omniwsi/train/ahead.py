@@ -6,12 +6,15 @@ as one, and hold up the one that starts the network's. Processes do neither.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from typing import TypeVar
 
@@ -45,20 +48,36 @@ def by_processes(make: Callable[[int], T], steps: Sequence[int], workers: int) -
         sampler=steps,
         num_workers=workers,
         multiprocessing_context="fork",
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=partial(_require_parent, os.getpid()),
     )
-    with warnings.catch_warnings():
-        # Python 3.12 warns of what others' locks do in a fork; a worker computes on its CPU in one thread and waits for none.
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        made = iter(loader)
+    made: Iterator[bytes | OmniWSIError] | None = None
     try:
+        with _signals_held_back(), warnings.catch_warnings():
+            # Python 3.12 warns of what others' locks do in a fork; a worker computes on its CPU in one thread and waits for none.
+            warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+            made = iter(loader)
         for step in made:
             if isinstance(step, OmniWSIError):
                 raise step
             yield ForkingPickler.loads(step)
     finally:
-        # There is no public name for it, and whoever looks at a traceback would keep the processes alive.
-        made._shutdown_workers()  # type: ignore[attr-defined]
+        if made is not None:
+            # There is no public name for it, and whoever looks at a traceback would keep the processes alive.
+            made._shutdown_workers()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Until afterwards here, and for good in processes forked meanwhile.
+
+    Ctrl-C and the SIGTERM of a cluster reach the whole group, and the parent may want to finish a step first. A process that is
+    told so only once it runs can be interrupted before.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Steps(Dataset[bytes | OmniWSIError]):
@@ -77,10 +96,10 @@ class _Steps(Dataset[bytes | OmniWSIError]):
             return UsageError("/dev/shm is full, through which lessons come; start the container with --shm-size=2g")
 
 
-def _leave_signals_to_the_parent(_worker: int) -> None:
-    """Ctrl-C and the SIGTERM of a cluster reach the whole group; the parent may want to finish a step first."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _require_parent(parent: int, _worker: int) -> None:
+    """The loader's processes watch for the parent that they find when they begin; one that was gone by then is missed for ever."""
+    if os.getppid() != parent:
+        raise SystemExit
 
 
 def by_threads(make: Callable[[int], T], steps: Sequence[int], workers: int) -> Iterator[T]:

@@ -90,8 +90,20 @@ def test_at_least_one_works_and_one_core_is_left(monkeypatch: pytest.MonkeyPatch
 
 
 STOPPED = """
-import os, time
+import os, sys, time
 from omniwsi.train.ahead import by_processes
+
+forks = 0
+
+def count():
+    global forks
+    forks += 1
+
+def linger():
+    if forks == 2:
+        time.sleep(float(sys.argv[1]))
+
+os.register_at_fork(before=count, after_in_child=linger)
 
 def slow(step):
     time.sleep(0.05)
@@ -104,11 +116,14 @@ for step in by_processes(slow, range(10**6), 2):
 
 
 @linux
+@pytest.mark.parametrize("lingers_s", [0, 1])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_all_is_for_the_first_to_answer(number: signal.Signals) -> None:
-    """As Ctrl-C sends it: one traceback, and the pipe that all hold open is closed by the last soon after."""
+def test_a_signal_to_all_is_for_the_first_to_answer(number: signal.Signals, lingers_s: int) -> None:
+    """As Ctrl-C sends it: one traceback, and the pipe that all hold open is closed by the last soon after, even if that one
+    had hardly begun.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-c", STOPPED],
+        [sys.executable, "-c", STOPPED, str(lingers_s)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
