@@ -57,7 +57,7 @@ line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN OUTLINED [OPTION...]
     teach "$side/eighth" "$side/seventh/weights.safetensors" "$ki" others.csv seen.csv "$more" "$drawn" "$outlined" again.csv \
         --steps 300 --batch-size 16 --learning-rate 5e-4 --seed 92 --emphasis vessel=6,distal_tubule=2 "$@"
     python "$here/average.py" "$side/renal6.safetensors" "$side"/{sixth,seventh,eighth}/weights.safetensors \
-        --paint-from distal_tubule=0.4 --paint-from vessel=0.2
+        --paint-from distal_tubule=0.4 --paint-from vessel=0.2 --paint-from ptc=0.7
 }
 
 for ki in kidney_ki kidney_ki_split; do
