@@ -77,7 +77,7 @@ class SegmentOptions:
     """Tiles read and handed to the network together; otherwise 16, or 64 for each GPU."""
     workers: int | None = None
     """Threads that read slides and write pyramids; otherwise one a core, but from 2 to 8. From 4 on half as many processes trace
-    the contours of finished sweeps beside."""
+    contours beside, following each sweep row by row."""
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:

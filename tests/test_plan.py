@@ -37,7 +37,13 @@ def test_a_sweep_for_each_pixel_size(slide: ArraySlide) -> None:
     seen = [(sweep.sweep.mpp, [tissue.name for tissue in sweep.sweep.tissues]) for sweep in plan.sweeps]
     assert seen == [(2.0, ["capsule", "tuft"]), (1.0, ["vessel"]), (0.25, ["ptc"])]
     assert plan.tile_count == sum(len(sweep.tiles) for sweep in plan.sweeps)
-    assert 0 < plan.result_bytes < plan.scratch_bytes * 10
+
+
+def test_results_are_estimated_by_their_pixels(slide: ArraySlide) -> None:
+    fine, coarse = planned(slide, output_mpp=1.0), planned(slide, output_mpp=2.0)
+    assert coarse.result_bytes > 0
+    assert fine.result_bytes == pytest.approx(4 * coarse.result_bytes, rel=0.01)
+    assert fine.scratch_bytes == coarse.scratch_bytes > 0
 
 
 def test_tiles_lie_where_tissue_is(slide: ArraySlide) -> None:
@@ -69,7 +75,7 @@ def test_results_count_in_the_region_and_near_the_tissue(slide: ArraySlide, tmp_
     assert where_wanted(planned(slide, foreground="none"), frame, slide.info) is None
 
 
-def test_a_slide_that_is_too_coarse_says_what_is_left(slide: ArraySlide) -> None:
+def test_a_slide_that_is_too_coarse_says_what_is_left() -> None:
     coarse = ArraySlide(blobs(600, 500), 0.6, name="coarse.svs")
     with pytest.raises(TooCoarse, match=r"too coarse for ptc; pass --tissues tuft$"):
         planned(coarse, tissues="tuft,ptc")
@@ -77,7 +83,7 @@ def test_a_slide_that_is_too_coarse_says_what_is_left(slide: ArraySlide) -> None
         planned(coarse, tissues="ptc")
 
 
-def test_a_plan_warns_of_what_it_cannot_do_well(slide: ArraySlide, tmp_path: Path) -> None:
+def test_a_plan_warns_of_what_it_cannot_do_well() -> None:
     enlarged = planned(ArraySlide(blobs(600, 500), 0.504), tissues="ptc")
     assert enlarged.warnings == ("pixels of 0.504 um were enlarged 2.02 times for ptc, learnt at 0.25 um",)
     glass = ArraySlide(np.full((500, 600, 3), 245, np.uint8), 0.5)
