@@ -60,7 +60,7 @@ line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN OUTLINED [OPTION...]
     teach "$side/ninth" "$side/eighth/mean.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
         --steps 400 --batch-size 16 --learning-rate 7e-4 --seed 94 --emphasis vessel=6,distal_tubule=2,ptc=2 --mpp ptc=0.5 "$@"
     python "$here/average.py" "$side/renal6.safetensors" "$side"/ninth/weights.safetensors \
-        --paint-from distal_tubule=0.4 --paint-from proximal_tubule=0.6 --paint-from vessel=0.2 --paint-from ptc=0.7
+        --paint-from distal_tubule=0.4 --paint-from proximal_tubule=0.6 --paint-from capsule=0.6 --paint-from vessel=0.2 --paint-from ptc=0.7
 }
 
 for ki in kidney_ki kidney_ki_split; do
