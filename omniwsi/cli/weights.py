@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from omniwsi.cli.card import show
 from omniwsi.cli.console import complain, out, size, table
 from omniwsi.errors import UsageError
 
@@ -43,20 +44,7 @@ def info(
     if as_json:
         out.print_json(json.dumps(card))
         return
-    rows = table("Tissue", "Index", "um a pixel", "Smallest um2", "Largest", "Its holes", "Least sure", "Colour")
-    for tissue in card.pop("tissues"):
-        color = f"[{tissue['color']}]{tissue['color']}[/]"
-        keys = ("index", "mpp", "min_area_um2", "max_area_um2", "min_hole_um2", "min_confidence")
-        figures = (f"{tissue[key]:g}" for key in keys)
-        rows.add_row(tissue["name"], *figures, color)
-    for key in ("name", "form", "tile_px", "normalisation", "sha256"):
-        out.print(f"{key:<14} {escape(str(card[key]))}")
-    out.print(f"{'head':<14} " + ", ".join(f"{name} {value}" for name, value in card["head"].items()))
-    out.print(rows)
-    for key in ("training", "figures"):
-        out.print(f"[bold]{key}[/]")
-        out.print_json(json.dumps(card[key]))
-    out.print(f"[bold]limits[/]\n{escape(card['limits'] or 'none stated')}")
+    show(card)
 
 
 @app.command()

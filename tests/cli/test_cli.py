@@ -288,12 +288,29 @@ def test_doctor() -> None:
         assert word in result.stdout
 
 
+def test_the_card_of_what_ships_is_a_page() -> None:
+    """What people look for is there: figures by tissue and stain, licences, limits; the trainings before it are counted, not told."""
+    card = json.loads(omniwsi("weights", "info", "renal6", "--json").stdout)
+    page = omniwsi("weights", "info", "renal6").stdout
+    assert len(page.splitlines()) < 90
+    lines = {line.split()[0]: line.split() for line in page.splitlines() if line.strip()}
+    for tissue, dice in card["figures"]["held_out_dice"].items():
+        assert any(f"{dice:.3g}" in line.split() for line in page.splitlines() if line.startswith(tissue))
+    assert "trichrome" in page.partition("limits")[2]
+    for source, licence in card["training"]["licences"].items():
+        assert f"{source}: {licence}" in page
+    before, count = card["training"].get("init"), 0
+    while before:
+        before, count = before.get("init"), count + 1
+    assert lines["before"][1] == str(count)
+
+
 def test_weights_list_info_verify(weights: Path, tmp_path: Path) -> None:
     assert "renal6" in omniwsi("weights", "list").stdout
     card = json.loads(omniwsi("weights", "info", weights, "--json").stdout)
     assert card["name"] == "untaught"
     assert len(card["sha256"]) == 64
-    assert "capsule" in omniwsi("weights", "info", "renal6").stdout
+    assert "untaught" in omniwsi("weights", "info", weights).stdout
     assert omniwsi("weights", "verify").returncode == 0
     (tmp_path / "broken.safetensors").write_bytes(b"x" * 100)
     assert "is not a safetensors file" in one_line_error(
