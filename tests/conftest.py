@@ -6,6 +6,7 @@ The real slides and patches are not part of the repository; tests that need them
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,12 @@ from omniwsi.objects import Contour
 from omniwsi.tissues import KIDNEY, Tissue
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_configure() -> None:
+    """A shell starts what runs in its background deaf to Ctrl-C; what is interrupted here would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
