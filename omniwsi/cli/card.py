@@ -10,8 +10,6 @@ from rich.table import Table
 
 from omniwsi.cli.console import out, table
 
-_SHOWN_APART = ("init", "licences", "notes", "recipe")
-
 
 def show(card: Mapping[str, Any]) -> None:
     """`card` as its JSON is, with the file's sha256."""
@@ -51,12 +49,13 @@ def _show_figures(figures: Mapping[str, Any], tissues: list[str]) -> None:
         for tissue in tissues:
             rows.add_row(tissue, *(_number(value.get(tissue)) for value in by_tissue.values()))
         out.print(rows)
-    for name in told.keys() - by_tissue.keys():
-        stains = list(dict.fromkeys(key.rpartition("/")[2] for key in told[name]))
-        rows = table(_heading(name), *stains)
-        for tissue in tissues:
-            rows.add_row(tissue, *(_number(told[name].get(f"{tissue}/{stain}")) for stain in stains))
-        out.print(rows)
+    for name, value in told.items():
+        if name not in by_tissue:
+            stains = list(dict.fromkeys(key.rpartition("/")[2] for key in value))
+            rows = table(_heading(name), *stains)
+            for tissue in tissues:
+                rows.add_row(tissue, *(_number(value.get(f"{tissue}/{stain}")) for stain in stains))
+            out.print(rows)
 
 
 def _show_training(training: Mapping[str, Any]) -> None:
@@ -64,7 +63,7 @@ def _show_training(training: Mapping[str, Any]) -> None:
         return
     _title("training")
     for name, value in training.items():
-        if not isinstance(value, dict) and name not in _SHOWN_APART:
+        if not isinstance(value, dict) and name != "notes":
             _line(name, ", ".join(map(str, value)) if isinstance(value, list) else value)
     if recipe := training.get("recipe"):
         _line("recipe", ", ".join(f"{name} {value}" for name, value in recipe.items()))
