@@ -88,7 +88,7 @@ def test_reading(benchmark: BenchmarkFixture, path: Path, times: int) -> None:
     grid = Grid((SIDE, SIDE), Frame(times, times), TILE_PX, 0)
     with ExitStack() as opened_slides:
         batches = benchmark.pedantic(
-            lambda opened: list(read_tiles(opened, grid.frame, grid.tiles(), 16, 2)),
+            lambda opened: list(read_tiles(opened, grid, grid.tiles(), 16, 2)),
             setup=lambda: ((opened_slides.enter_context(omniwsi.open_slide(path)),), {}),
             rounds=10,
         )

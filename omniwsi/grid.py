@@ -2,7 +2,7 @@
 
 Frame: g, pixels of the sweep's own grid. All tiles have one size; the last of a row (and the last row) is moved back to
 end where the slide ends, so that it sees real context instead of padding. A slide smaller than a tile has one tile, which
-reaches beyond it.
+reaches beyond it, into its mirror image.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def _walk(
     clock = _Clock()
     todo = mosaic.missing(plan.tiles)
     tell_tile = _teller(plan, whole, len(todo), tell)
-    batches = read_tiles(slide, plan.grid.frame, todo, options.tiles_at_once(predictor), options.threads)
+    batches = read_tiles(slide, plan.grid, todo, options.tiles_at_once(predictor), options.threads)
     predicted = _one_ahead(_predicted(batches, plan.sweep.tissues, predictor, clock))
     try:
         for tiles, probs_BTHW in predicted:

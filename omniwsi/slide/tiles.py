@@ -13,8 +13,8 @@ from itertools import islice
 
 import numpy as np
 
-from omniwsi.geometry import Frame
-from omniwsi.grid import Tile
+from omniwsi.geometry import Box
+from omniwsi.grid import Grid, Tile
 from omniwsi.slide.slide import Slide
 
 _RUN = 8
@@ -33,11 +33,11 @@ _Promised = tuple[Tile, Future[np.ndarray]]
 
 
 def read_tiles(
-    slide: Slide, frame: Frame, tiles: Sequence[Tile], batch_size: int, workers: int = 2
+    slide: Slide, grid: Grid, tiles: Sequence[Tile], batch_size: int, workers: int = 2
 ) -> Generator[TileBatch]:
-    """Batches of `tiles` in their order, the last one maybe shorter; two batches are read ahead by `workers` threads.
+    """Batches of `tiles` of `grid` in their order, the last one maybe shorter; two batches are read ahead by `workers` threads.
 
-    An error of any read is raised here, where its tile would have come.
+    A slide smaller than a tile is filled up with its mirror image, as in training and `find` of the evaluation. An error of any read is raised here, where its tile would have come.
     """
     waiting: deque[_Promised] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
@@ -46,7 +46,7 @@ def read_tiles(
             while True:
                 ahead = [(tile, Future[np.ndarray]()) for tile in islice(rest, 3 * batch_size - len(waiting))]
                 for start in range(0, len(ahead), _RUN):
-                    pool.submit(_read_run, slide, frame, ahead[start : start + _RUN])
+                    pool.submit(_read_run, slide, grid, ahead[start : start + _RUN])
                 waiting.extend(ahead)
                 if not waiting:
                     return
@@ -57,10 +57,18 @@ def read_tiles(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read_run(slide: Slide, frame: Frame, run: Sequence[_Promised]) -> None:
+def _read_run(slide: Slide, grid: Grid, run: Sequence[_Promised]) -> None:
     """Keeps the promises: each is a tile's pixels, or its error."""
     for tile, future in run:
         try:
-            future.set_result(slide.read(tile.g_box, frame))
+            future.set_result(_read(slide, grid, tile.g_box))
         except BaseException as error:
             future.set_exception(error)
+
+
+def _read(slide: Slide, grid: Grid, g_box: Box) -> np.ndarray:
+    inside = g_box.clip(grid.g_box)
+    pixels_HWC = slide.read(inside, grid.frame)
+    if inside == g_box:
+        return pixels_HWC
+    return np.pad(pixels_HWC, ((0, g_box.y1 - inside.y1), (0, g_box.x1 - inside.x1), (0, 0)), mode="symmetric")
