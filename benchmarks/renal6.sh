@@ -4,7 +4,7 @@
 #
 #     benchmarks/renal6.sh DATA OUT
 #
-# DATA holds what collect.py asks for. Nine trainings, one from the other (weights.md says why); all of it twice, side by side: `final` learns from
+# DATA holds what collect.py asks for. Ten trainings, one from the other (weights.md says why); all of it twice, side by side: `final` learns from
 # every patch, its twin `held` does not see a quarter of the sources and is judged by them. Stopped, it goes on with the same command.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -59,7 +59,9 @@ line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN OUTLINED [OPTION...]
     python "$here/average.py" "$side/eighth/mean.safetensors" "$side"/{sixth,seventh,eighth}/weights.safetensors
     teach "$side/ninth" "$side/eighth/mean.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
         --steps 400 --batch-size 16 --learning-rate 7e-4 --seed 94 --emphasis vessel=6,distal_tubule=2,ptc=2 --mpp ptc=0.5 "$@"
-    python "$here/average.py" "$side/renal6.safetensors" "$side"/ninth/weights.safetensors \
+    teach "$side/tenth" "$side/ninth/weights.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
+        --steps 800 --batch-size 16 --learning-rate 8e-4 --seed 101 --emphasis vessel=6,distal_tubule=2,ptc=2 --mpp ptc=0.5 "$@"
+    python "$here/average.py" "$side/renal6.safetensors" "$side"/tenth/weights.safetensors \
         --paint-from distal_tubule=0.4 --paint-from proximal_tubule=0.6 --paint-from capsule=0.6 --paint-from vessel=0.2 --paint-from ptc=0.7
 }
 

@@ -266,12 +266,21 @@ def _seconds_a_tile(predictor: Predicts, options: SegmentOptions) -> float:
     return min(spent) / len(tiles)
 
 
+def _area(mm2: float) -> str:
+    """Of a patch, too, more than zeros.
+
+    >>> _area(1234.5678), _area(0), _area(0.00023)
+    ('1234.568', '0.000', '0.0002')
+    """
+    return f"{mm2:.3f}" if mm2 >= 0.001 or not mm2 else f"{mm2:.1g}"
+
+
 def _show(say: Console, path: Path, result: SegmentResult) -> None:
     for warning in result.warnings:
         warn(warning)
     found = table("Tissue", "Objects", "Area mm2", "Share of tissue", title=f"[bold]{escape(path.name)}[/]")
     for item in result.found:
-        found.add_row(item.tissue.label, f"{item.objects:,}", f"{item.area_mm2:.3f}", f"{100 * item.share:.1f} %")
+        found.add_row(item.tissue.label, f"{item.objects:,}", _area(item.area_mm2), f"{100 * item.share:.1f} %")
     say.print(found)
     if result.already_done:
         say.print(f"already done, nothing was computed (--overwrite does it again): {escape(str(result.folder))}")
