@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import openslide
-from PIL import Image
+from PIL import Image, ImageMode
 
 from omniwsi.errors import UnreadableSlide
 from omniwsi.geometry import Box
@@ -115,6 +115,9 @@ class ImageReader(ArrayReader):
     def __init__(self, path: Path) -> None:
         with Image.open(path) as image:
             self.dpi: tuple[float, float] | None = image.info.get("dpi")
+            if image.mode[0] in "IF":  # 16 or 32 bits, which would be cut off at white
+                kind = f"a channel of {np.dtype(ImageMode.getmode(image.mode).typestr)}"
+                raise UnreadableSlide(f"{path.name} is not a bright-field picture ({kind}); convert it to 8-bit RGB")
             try:
                 pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
             except (OSError, SyntaxError, ValueError) as error:

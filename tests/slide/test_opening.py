@@ -131,6 +131,12 @@ def test_pictures_that_are_no_bright_field(tmp_path: Path) -> None:
         open_slide(tmp_path / "b.ome.tif")
 
 
+def test_grey_of_sixteen_bits_is_not_taken_for_glass(tmp_path: Path) -> None:
+    Image.fromarray(np.full((20, 30), 20_000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(UnreadableSlide, match=r"a channel of uint16\); convert it to 8-bit RGB"):
+        open_slide(tmp_path / "deep.png", mpp=1.0)
+
+
 def test_grey_pictures_become_rgb(tmp_path: Path) -> None:
     grey = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
     Image.fromarray(grey).save(tmp_path / "a.png")
