@@ -12,6 +12,10 @@ import pytest
 from omniwsi import load_model
 from omniwsi.model.card import ModelCard
 from omniwsi.model.predictor import Predictor
+from omniwsi.pipeline import segment_slide
+from omniwsi.plan import SegmentOptions
+from omniwsi.pyramid import read_channel
+from omniwsi.slide import ArraySlide
 from omniwsi.tissues import KIDNEY
 from omniwsi.train.data import Sample
 from omniwsi.train.evaluate import FIGURES, find, judge, means, score, summarise
@@ -53,6 +57,21 @@ def test_judged_as_segmenting_sees_it(shared: Path) -> None:
     patch = load(read_patches(shared / "data" / "kidney_ki", KIDNEY)[30])
     probs_HW = predictor.decode(predictor.encode(patch.pixels_HWC[None].copy()), [patch.tissue])[0, 0]
     np.testing.assert_array_equal(find(predictor, patch), probs_HW >= 0.5)
+
+
+def test_segmenting_a_small_patch_finds_what_is_judged(shared: Path, tmp_path: Path) -> None:
+    """Capillaries are labelled in patches of 64 um, half a tile: what a tile lacks is filled alike."""
+    from omniwsi.train.data import load, read_patches
+
+    predictor = Predictor(load_model(), "cpu")
+    patches = read_patches(shared / "data" / "kidney_ki", predictor.card.tissues)
+    patch = load(next(patch for patch in patches if patch.tissue.name == "ptc"))
+    assert max(patch.mask_HW.shape) < predictor.card.tile_px
+    slide = ArraySlide(patch.pixels_HWC, patch.tissue.mpp)
+    result = segment_slide(slide, tmp_path / "a", predictor, "sha", SegmentOptions(tissues="ptc", foreground="none"))
+    segmented_HW = read_channel(result.pyramid, 0) >= 128
+    assert segmented_HW.any()
+    assert (segmented_HW != find(predictor, patch)).mean() < 0.001
 
 
 def test_what_is_unknown_does_not_count() -> None:
