@@ -117,7 +117,7 @@ class ImageReader(ArrayReader):
             self.dpi: tuple[float, float] | None = image.info.get("dpi")
             if image.mode[0] in "IF":  # 16 or 32 bits, which would be cut off at white
                 kind = f"a channel of {np.dtype(ImageMode.getmode(image.mode).typestr)}"
-                raise UnreadableSlide(f"{path.name} is not a bright-field picture ({kind}); convert it to 8-bit RGB")
+                raise no_bright_field(path, kind)
             try:
                 pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
             except (OSError, SyntaxError, ValueError) as error:
@@ -132,6 +132,10 @@ def _over(rgba_HWC: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
         return np.ascontiguousarray(rgba_HWC[..., :3])
     mixed = rgba_HWC[..., :3] * (alpha / 255.0) + np.array(background) * (1 - alpha / 255.0)
     return mixed.round().astype(np.uint8)
+
+
+def no_bright_field(path: Path, kind: str) -> UnreadableSlide:
+    return UnreadableSlide(f"{path.name} is not a bright-field picture ({kind}); convert it to 8-bit RGB")
 
 
 def damaged(path: Path, level: int, lv_box: Box, error: Exception) -> UnreadableSlide:

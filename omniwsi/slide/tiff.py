@@ -18,7 +18,7 @@ from omniwsi.errors import UnreadableSlide
 from omniwsi.geometry import Box
 from omniwsi.slide.jpeg import decode_rgb
 from omniwsi.slide.once import Once
-from omniwsi.slide.readers import damaged
+from omniwsi.slide.readers import damaged, no_bright_field
 from omniwsi.slide.slide import WHITE, Reader
 
 _DECODED_BYTES = 256 << 20
@@ -149,13 +149,10 @@ def _pages_of_largest(path: Path, file: tifffile.TiffFile) -> list[tifffile.Tiff
     for page in pages:
         _require_rgb(path, page)
     if len(series.levels[0].pages) > 1:
-        raise UnreadableSlide(
-            f"{path.name} is not a bright-field picture ({series.axes} {series.shape}); convert it to 8-bit RGB"
-        )
+        raise no_bright_field(path, f"{series.axes} {series.shape}")
     return pages
 
 
 def _require_rgb(path: Path, page: tifffile.TiffPage) -> None:
     if page.dtype != np.uint8 or page.samplesperpixel not in (1, 3, 4) or page.planarconfig == 2:
-        kind = f"{page.samplesperpixel} channels of {page.dtype}"
-        raise UnreadableSlide(f"{path.name} is not a bright-field picture ({kind}); convert it to 8-bit RGB")
+        raise no_bright_field(path, f"{page.samplesperpixel} channels of {page.dtype}")

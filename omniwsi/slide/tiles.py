@@ -35,9 +35,10 @@ _Promised = tuple[Tile, Future[np.ndarray]]
 def read_tiles(
     slide: Slide, grid: Grid, tiles: Sequence[Tile], batch_size: int, workers: int = 2
 ) -> Generator[TileBatch]:
-    """Batches of `tiles` of `grid` in their order, the last one maybe shorter; two batches are read ahead by `workers` threads.
+    """Batches of `tiles` of `grid` in order, the last maybe shorter; two batches are read ahead by `workers` threads.
 
-    A slide smaller than a tile is filled up with its mirror image, as in training and `find` of the evaluation. An error of any read is raised here, where its tile would have come.
+    A slide smaller than a tile goes on in its mirror image, as patches do in training and in `omniwsi evaluate`. An
+    error of any read is raised here, where its tile would have come.
     """
     waiting: deque[_Promised] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
@@ -67,6 +68,7 @@ def _read_run(slide: Slide, grid: Grid, run: Sequence[_Promised]) -> None:
 
 
 def _read(slide: Slide, grid: Grid, g_box: Box) -> np.ndarray:
+    """uint8 [H, W, C] of `g_box`, in the mirror where it reaches beyond the grid."""
     inside = g_box.clip(grid.g_box)
     pixels_HWC = slide.read(inside, grid.frame)
     if inside == g_box:
