@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes weights/renal6.safetensors and the figures on its card from the weights that shipped first: seven hours of two
+# Makes weights/renal6.safetensors and the figures on its card from the weights that shipped first: eight hours of two
 # cores of machine E (benchmarks/README.md), and a GPU for some minutes, without which it is an hour more.
 #
 #     benchmarks/renal6.sh DATA OUT
 #
-# DATA holds what collect.py asks for. Eleven trainings, one from the other (weights.md says why); all of it twice, side by side: `final` learns from
+# DATA holds what collect.py asks for. Thirteen trainings, one from the other (weights.md says why); all of it twice, side by side: `final` learns from
 # every patch, its twin `held` does not see a quarter of the sources and is judged by them. Stopped, it goes on with the same command.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -63,8 +63,14 @@ line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN OUTLINED [OPTION...]
         --steps 800 --batch-size 16 --learning-rate 8e-4 --seed 101 --emphasis vessel=6,distal_tubule=2,ptc=2 --mpp ptc=0.5 "$@"
     teach "$side/eleventh" "$side/tenth/weights.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
         --steps 400 --batch-size 16 --learning-rate 6e-4 --seed 111 --emphasis vessel=6,distal_tubule=2,ptc=3 --mpp ptc=0.5 "$@"
-    python "$here/average.py" "$side/renal6.safetensors" "$side"/{tenth,eleventh}/weights.safetensors --paint-from distal_tubule=0.4 \
+    python "$here/average.py" "$side/eleventh/mean.safetensors" "$side"/{tenth,eleventh}/weights.safetensors --paint-from distal_tubule=0.4 \
         --paint-from proximal_tubule=0.6 --paint-from capsule=0.65 --paint-from tuft=0.55 --paint-from vessel=0.2 --paint-from ptc=0.8
+    teach "$side/twelfth" "$side/eleventh/mean.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
+        --steps 600 --batch-size 16 --learning-rate 8e-4 --seed 131 --emphasis vessel=6,distal_tubule=2,ptc=2 --mpp ptc=0.5 "$@"
+    teach "$side/thirteenth" "$side/twelfth/weights.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
+        --steps 400 --batch-size 16 --learning-rate 6e-4 --seed 141 --emphasis vessel=6,distal_tubule=2,ptc=3 --mpp ptc=0.5 "$@"
+    python "$here/average.py" "$side/renal6.safetensors" "$side"/eleventh/mean.safetensors "$side"/{twelfth,thirteenth}/weights.safetensors --paint-from distal_tubule=0.45 \
+        --paint-from proximal_tubule=0.6 --paint-from capsule=0.65 --paint-from vessel=0.3 --paint-from ptc=0.75
 }
 
 for ki in kidney_ki kidney_ki_split; do
