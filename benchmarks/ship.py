@@ -35,7 +35,7 @@ LIMITS = (
     "For research. Not for diagnosis: look at the contours before you trust a number. Taught on a few dozen labelled patches "
     "a tissue from few laboratories, and on outlines of ours. Stains: arteries on trichrome (cross-validated Dice 0.49) and distal tubules on H&E (0.48) are served roughly; "
     "silver was never judged for arteries, and capillaries were taught by nine patches in PAS and outlines of ours, most of them in PAS, too, judged by two patches in PAS, and are found roughly at best. "
-    "On the kidney crop eight in ten arteries and arterioles are found, the two largest whole, with as many objects again that are none: pieces of tubules and muscle, strips of a section's rim; and of what is called a glomerulus a part is none: infiltrates, scar, follicles. Proximal tubules on H&E "
+    "On the kidney crop eight in ten arteries and arterioles are found, the largest whole, the second largest but for a notch, with as many objects again that are none: pieces of tubules and muscle, strips of a section's rim; and of what is called a glomerulus a part is none: infiltrates, scar, follicles. Proximal tubules on H&E "
     "come as fields where they lie close. Sclerosed glomeruli were left unknown. On other organs it finds kidney where there is none."
 )
 NOTES = (
