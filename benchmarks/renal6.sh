@@ -57,18 +57,19 @@ line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN OUTLINED [OPTION...]
     teach "$side/eighth" "$side/seventh/weights.safetensors" "$ki" others.csv seen.csv "$more" "$drawn" "$outlined" again.csv \
         --steps 300 --batch-size 16 --learning-rate 5e-4 --seed 92 --emphasis vessel=6,distal_tubule=2 "$@"
     python "$here/average.py" "$side/eighth/mean.safetensors" "$side"/{sixth,seventh,eighth}/weights.safetensors
-    teach "$side/ninth" "$side/eighth/mean.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
-        --steps 400 --batch-size 16 --learning-rate 7e-4 --seed 94 --emphasis vessel=6,distal_tubule=2,ptc=2 --mpp ptc=0.5 "$@"
-    teach "$side/tenth" "$side/ninth/weights.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
-        --steps 800 --batch-size 16 --learning-rate 8e-4 --seed 101 --emphasis vessel=6,distal_tubule=2,ptc=2 --mpp ptc=0.5 "$@"
-    teach "$side/eleventh" "$side/tenth/weights.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
-        --steps 400 --batch-size 16 --learning-rate 6e-4 --seed 111 --emphasis vessel=6,distal_tubule=2,ptc=3 --mpp ptc=0.5 "$@"
+    local all=("$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv --batch-size 16 --mpp ptc=0.5)
+    teach "$side/ninth" "$side/eighth/mean.safetensors" "${all[@]}" \
+        --steps 400 --learning-rate 7e-4 --seed 94 --emphasis vessel=6,distal_tubule=2,ptc=2 "$@"
+    teach "$side/tenth" "$side/ninth/weights.safetensors" "${all[@]}" \
+        --steps 800 --learning-rate 8e-4 --seed 101 --emphasis vessel=6,distal_tubule=2,ptc=2 "$@"
+    teach "$side/eleventh" "$side/tenth/weights.safetensors" "${all[@]}" \
+        --steps 400 --learning-rate 6e-4 --seed 111 --emphasis vessel=6,distal_tubule=2,ptc=3 "$@"
     python "$here/average.py" "$side/eleventh/mean.safetensors" "$side"/{tenth,eleventh}/weights.safetensors --paint-from distal_tubule=0.4 \
         --paint-from proximal_tubule=0.6 --paint-from capsule=0.65 --paint-from tuft=0.55 --paint-from vessel=0.2 --paint-from ptc=0.8
-    teach "$side/twelfth" "$side/eleventh/mean.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
-        --steps 600 --batch-size 16 --learning-rate 8e-4 --seed 131 --emphasis vessel=6,distal_tubule=2,ptc=2 --mpp ptc=0.5 "$@"
-    teach "$side/thirteenth" "$side/twelfth/weights.safetensors" "$ki" others.csv seen.csv "$more" "${ki/kidney_ki/ki_often}" "${ki/kidney_ki/ki_outlined}" again.csv arteries.csv \
-        --steps 400 --batch-size 16 --learning-rate 6e-4 --seed 141 --emphasis vessel=6,distal_tubule=2,ptc=3 --mpp ptc=0.5 "$@"
+    teach "$side/twelfth" "$side/eleventh/mean.safetensors" "${all[@]}" \
+        --steps 600 --learning-rate 8e-4 --seed 131 --emphasis vessel=6,distal_tubule=2,ptc=2 "$@"
+    teach "$side/thirteenth" "$side/twelfth/weights.safetensors" "${all[@]}" \
+        --steps 400 --learning-rate 6e-4 --seed 141 --emphasis vessel=6,distal_tubule=2,ptc=3 "$@"
     python "$here/average.py" "$side/renal6.safetensors" "$side"/eleventh/mean.safetensors "$side"/{twelfth,thirteenth}/weights.safetensors --paint-from distal_tubule=0.45 \
         --paint-from proximal_tubule=0.6 --paint-from capsule=0.65 --paint-from vessel=0.3 --paint-from ptc=0.75
 }
