@@ -1,8 +1,8 @@
 """Group normalisation followed by ReLU, with a backward pass that a CPU can afford.
 
-PyTorch's own backward of GroupNorm is half of a training step in bfloat16 on the CPU (benchmarks/README.md). The same
-gradient, image by image, in passes that stay in the cache, is three to four times quicker. On a GPU kernels of our own go three
-times less through memory (kernels.py); elsewhere PyTorch's is used.
+PyTorch's own backward of GroupNorm is half of a training step in bfloat16 on the CPU (benchmarks/README.md). The same gradient in
+two passes over the pixels, each compiled into one loop where there is a C++ compiler, takes a twelfth of that. On a GPU kernels of
+our own go three times less through memory (kernels.py); elsewhere PyTorch's is used.
 
 Axes: N image, P pixels, C channels, G groups.
 """
@@ -10,6 +10,8 @@ Axes: N image, P pixels, C channels, G groups.
 from __future__ import annotations
 
 import logging
+import warnings
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -81,32 +83,70 @@ class _NormReLU(torch.autograd.Function):
     def forward(ctx: Any, x_NCHW: Tensor, weight_C: Tensor, bias_C: Tensor, groups: int, eps: float) -> Tensor:
         N, C, H, W = x_NCHW.shape
         y, mean_NG, rstd_NG = torch.native_group_norm(x_NCHW, weight_C, bias_C, N, C, H * W, groups, eps)
-        y.relu_()
+        relu_(y)
         ctx.save_for_backward(x_NCHW, y, weight_C, mean_NG, rstd_NG)
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, weight_C, mean_NG, rstd_NG = ctx.saved_tensors
-        mean_NG, rstd_NG, weight = mean_NG.float(), rstd_NG.float(), weight_C.float()
+        x, y, weight_C, *statistics = ctx.saved_tensors
+        mean_NG, rstd_NG, weight = (t.float() for t in (*statistics, weight_C))
         N, C, H, W = x.shape
-        per_group = C // mean_NG.shape[1]
-        dx = torch.empty_like(x)
-        sum_g, sum_gx = torch.empty(N, C), torch.empty(N, C)
+        G = mean_NG.shape[1]
+        count = C // G * H * W
         grad = grads[0].contiguous(memory_format=torch.channels_last)
-        rows = [t.permute(0, 2, 3, 1).reshape(N, H * W, C) for t in (grad, x, y, dx)]
-        for n, (grad_PC, x_PC, y_PC, dx_PC) in enumerate(zip(*rows, strict=True)):
-            g_PC = torch.ops.aten.threshold_backward(grad_PC, y_PC, 0)
-            sum_g[n] = g_PC.sum(0, dtype=torch.float32)
-            sum_gx[n] = (g_PC * x_PC).sum(0, dtype=torch.float32)
-            # dx = a g + b x + c, with a per channel, b and c per group: d/dx of (x - mean) * rstd, chain rule in full.
-            g_G = (sum_g[n] * weight).view(-1, per_group).sum(1)
-            gx_G = (sum_gx[n] * weight).view(-1, per_group).sum(1)
-            b_G = (g_G * mean_NG[n] - gx_G) * rstd_NG[n] ** 3 / (per_group * H * W)
-            c_G = -b_G * mean_NG[n] - g_G * rstd_NG[n] / (per_group * H * W)
-            a_C = rstd_NG[n].repeat_interleave(per_group) * weight
-            b_C, c_C = (t.repeat_interleave(per_group).to(x.dtype) for t in (b_G, c_G))
-            torch.mul(g_PC, a_C.to(x.dtype), out=dx_PC).addcmul_(x_PC, b_C).add_(c_C)
-        mean_NC, rstd_NC = (t.repeat_interleave(per_group, 1) for t in (mean_NG, rstd_NG))
-        d_weight = ((sum_gx - sum_g * mean_NC) * rstd_NC).sum(0)
-        return dx, d_weight.to(weight_C.dtype), sum_g.sum(0).to(weight_C.dtype), None, None
+        rows = [t.detach().permute(0, 2, 3, 1).reshape(N, H * W, C) for t in (grad, x, y)]
+        sum_g_NC, sum_gx_NC = _pass(_sums, *rows)
+        # dx = a g + b x + c, with a per channel, b and c per group: d/dx of (x - mean) * rstd, chain rule in full.
+        g_NG, gx_NG = ((s_NC * weight).view(N, G, -1).sum(2) for s_NC in (sum_g_NC, sum_gx_NC))
+        b_NG = (g_NG * mean_NG - gx_NG) * rstd_NG**3 / count
+        c_NG = -b_NG * mean_NG - g_NG * rstd_NG / count
+        b_NC, c_NC, mean_NC, rstd_NC = (t.repeat_interleave(C // G, 1) for t in (b_NG, c_NG, mean_NG, rstd_NG))
+        (dx_NPC,) = _pass(_combined, *rows, *(t[:, None] for t in (rstd_NC * weight, b_NC, c_NC)))
+        dx = dx_NPC.view(N, H, W, C).permute(0, 3, 1, 2)
+        d_weight = ((sum_gx_NC - sum_g_NC * mean_NC) * rstd_NC).sum(0)
+        return dx, d_weight.to(weight_C.dtype), sum_g_NC.sum(0).to(weight_C.dtype), None, None
+
+
+def _sums(grad_NPC: Tensor, x_NPC: Tensor, y_NPC: Tensor) -> tuple[Tensor, ...]:
+    """Of the gradient that ReLU lets through, and of its product with x: each [N, C] in float32."""
+    g_NPC = _through_relu(grad_NPC, y_NPC)
+    return g_NPC.sum(1), (g_NPC * x_NPC.float()).sum(1)
+
+
+def _combined(
+    grad_NPC: Tensor, x_NPC: Tensor, y_NPC: Tensor, a_N1C: Tensor, b_N1C: Tensor, c_N1C: Tensor
+) -> tuple[Tensor, ...]:
+    return ((_through_relu(grad_NPC, y_NPC) * a_N1C + x_NPC.float() * b_N1C + c_N1C).to(x_NPC.dtype),)
+
+
+def _through_relu(grad: Tensor, y: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward(grad, y, 0).float()
+
+
+_Pass = Callable[..., tuple[Tensor, ...]]
+_WORTH_COMPILING = 2**22
+"""Numbers in a map: of smaller ones alone, as tests and trials are taught, a training is over sooner than a compiler."""
+
+
+def _pass(one: _Pass, *of_images: Tensor) -> tuple[Tensor, ...]:
+    """One loop over everything; without a compiler image by image, which stays in the cache."""
+    if of_images[0].numel() >= _WORTH_COMPILING and (compiled := _compiled(one)) is not None:
+        return compiled(*of_images)
+    images = [one(*image) for image in zip(*(t.split(1) for t in of_images), strict=True)]
+    return tuple(torch.cat(parts) for parts in zip(*images, strict=True))
+
+
+@cache
+def _compiled(one: _Pass) -> _Pass | None:
+    """None where it cannot be: it is asked by trying. Takes some seconds, the first time on a machine more."""
+    compiled: _Pass = torch.compile(one, dynamic=True, fullgraph=True)
+    rows = [torch.ones(2, 64, 32, dtype=torch.bfloat16)] * 3
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's compiler, of PyTorch
+            compiled(*rows, *([torch.ones(2, 1, 32)] * 3 if one is _combined else []))
+    except Exception as error:  # PyTorch's own, those of the compiler it starts, and of files it may not write
+        logger.info("no C++ compiler can be used (%s); a step of training will take longer", error)
+        return None
+    return compiled
