@@ -35,7 +35,7 @@ class Augmentation:
     glass: float
     """Probability that part of the crop becomes glass, where there is nothing of any tissue."""
     wider_lumen: float
-    """Probability that the lumen of an artery is widened, where one is."""
+    """Probability that the lumen of an artery or a tubule is widened, where one is."""
     colors: tuple[tuple[float, ColorStep], ...]
     """(probability, step), applied in this order to each image independently."""
     gentler: Augmentation | None = None
@@ -74,7 +74,7 @@ def cut(
     middle = _tissue_pixel(sample, generator) if on_tissue and _uniform(generator) < on_tissue else None
     grid_SS2 = _sampling_grid(width, height, side_px, how, generator, (lumen.x, lumen.y) if lumen else middle)
     if lumen:
-        grid_SS2 = lumen.widened(grid_SS2, lumen.draw_widening(generator))
+        grid_SS2 = lumen.widened(grid_SS2, HOLLOW[sample.tissue.name].draw(lumen, generator))
     inside_SS = ((grid_SS2 >= -0.5) & (grid_SS2 <= torch.tensor([width - 0.5, height - 0.5]))).all(-1)
     window, unit_1SS2 = _window(grid_SS2, width, height)
     pixels_CHW = torch.from_numpy(sample.pixels_HWC[window].copy()).permute(2, 0, 1).float() / 255
@@ -367,6 +367,6 @@ STRONG = Augmentation(
     ),
     gentler=PUBLISHED,
 )
-"""What the best recipe uses: also elastic, other stains, wider arteries, gamma and JPEG. Of kidney_ki at "1 um" some tubules are twice as wide as others."""
+"""What the best recipe uses: also elastic, other stains, wider lumens, gamma and JPEG. Of kidney_ki at "1 um" some tubules are twice as wide as others."""
 
 AUGMENTATIONS = {augmentation.name: augmentation for augmentation in (NONE, PUBLISHED, STRONG)}

@@ -1,7 +1,7 @@
-"""Arteries of a wider lumen than those that were labelled: the wall, as thick as it was, is pushed outwards.
+"""Arteries and tubules of a wider lumen than those that were labelled: the wall, as thick as it was, is pushed outwards.
 
 Patches of arteries are few, and most of those show arterioles; of an artery with a lumen of 100 um a network that has learnt from them
-paints the wall and leaves out the white (benchmarks/weights.md).
+paints the wall and leaves out the white. So it does with dilated tubules, or calls a part of them another kind (benchmarks/weights.md).
 
 Axes: H rows, W columns of a sample, S the side of a crop.
 """
@@ -19,15 +19,28 @@ from torch import Generator, Tensor
 
 from omniwsi.train.data import Sample
 
-HOLLOW = ("vessel",)
+
+@dataclass(frozen=True, slots=True)
+class Widening:
+    """How far at most."""
+
+    stretched: float
+    """How many times as long the inner rim of a wall may become: its nuclei are drawn out with it."""
+    by_px: float
+
+    def draw(self, lumen: Lumen, generator: Generator) -> float:
+        """Pixels: small ones as likely as large ones, by their ratio."""
+        stretched = math.exp(math.log(self.stretched) * torch.rand((), generator=generator).item())
+        return min((stretched - 1) * lumen.radius_px, self.by_px)
+
+
+_TUBULE = Widening(stretched=3, by_px=30)
+HOLLOW = {"vessel": Widening(stretched=5, by_px=60), "distal_tubule": _TUBULE, "proximal_tubule": _TUBULE}
 """Tissues whose lumen is part of them, and may be of any width."""
 
 _BRIGHT = 200
 """Mean of red, green and blue from which on a pixel within tissue is lumen."""
 _LEAST_RADIUS_PX = 4
-_MOST_STRETCHED = 5
-"""How many times as long the inner rim of a wall may become: its nuclei are drawn out with it."""
-_MOST_WIDENED_PX = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +59,6 @@ class Lumen:
         radius_px = self.radius_px + by_px
         inside = self.radius_px / radius_px
         return centre_2 + away_SS2 * torch.where(distance_SS1 < radius_px, inside, 1 - by_px / distance_SS1)
-
-    def draw_widening(self, generator: Generator) -> float:
-        """Pixels: small ones as likely as large ones, by their ratio."""
-        stretched = math.exp(math.log(_MOST_STRETCHED) * torch.rand((), generator=generator).item())
-        return min((stretched - 1) * self.radius_px, _MOST_WIDENED_PX)
 
 
 def find_lumen(sample: Sample, generator: Generator) -> Lumen | None:

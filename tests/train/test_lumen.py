@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from omniwsi.tissues import KIDNEY
+from omniwsi.tissues import KIDNEY, Tissue
 from omniwsi.train.augment import NONE, STRONG, cut
 from omniwsi.train.data import Sample
-from omniwsi.train.lumen import Lumen, find_lumen
+from omniwsi.train.lumen import HOLLOW, Lumen, find_lumen
 
-VESSEL, CAPSULE = KIDNEY[4], KIDNEY[2]
+DISTAL, CAPSULE, VESSEL = KIDNEY[0], KIDNEY[2], KIDNEY[4]
 SIDE = 192
 
 
@@ -38,14 +38,25 @@ def grid() -> torch.Tensor:
     return torch.stack([x_SS, y_SS], -1).float()
 
 
-def test_the_lumen_grows_and_the_wall_stays_as_thick() -> None:
-    crop = cut(arteries((96, 96, 12)), SIDE, replace(NONE, wider_lumen=1), generator(3))
+@pytest.mark.parametrize("tissue", [DISTAL, VESSEL])
+def test_the_lumen_grows_and_the_wall_stays_as_thick(tissue: Tissue) -> None:
+    sample = replace(arteries((96, 96, 12)), tissue=tissue)
+    crop = cut(sample, SIDE, replace(NONE, wider_lumen=1), generator(3))
     light_SS = crop.pixels_CSS.mean(0) > 0.75  # the ground is 0.74 red, the wall 0.39, the lumen 0.94
     wall_SS = (crop.mask_SS > 0) & ~light_SS
     radius = math.sqrt(light_SS.sum() / math.pi)
     assert radius > 16
     assert math.sqrt((crop.mask_SS > 0).sum() / math.pi) - radius == pytest.approx(9, abs=0.7)
     assert crop.pixels_CSS[:, wall_SS].mean(1).numpy() * 255 == pytest.approx([180, 40, 80], abs=12)
+
+
+@pytest.mark.parametrize(
+    ("tissue", "radius_px", "most_px"), [(DISTAL, 10, 20), (DISTAL, 25, 30), (VESSEL, 10, 40), (VESSEL, 25, 60)]
+)
+def test_a_tubule_is_widened_less_than_an_artery(tissue: Tissue, radius_px: float, most_px: float) -> None:
+    widened_px = [HOLLOW[tissue.name].draw(Lumen(0, 0, radius_px), generator(seed)) for seed in range(200)]
+    assert 0 <= min(widened_px) < 0.1 * most_px
+    assert 0.9 * most_px < max(widened_px) <= most_px
 
 
 @pytest.mark.parametrize("by_px", [0, 1, 7.5, 40])
