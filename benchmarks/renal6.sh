@@ -4,7 +4,7 @@
 #
 #     benchmarks/renal6.sh DATA OUT
 #
-# DATA holds what collect.py asks for. Thirteen trainings, one from the other (weights.md says why); all of it twice, side by side: `final` learns from
+# DATA holds what collect.py asks for. Fifteen trainings, one from the other (weights.md says why); all of it twice, side by side: `final` learns from
 # every patch, its twin `held` does not see a quarter of the sources and is judged by them. Stopped, it goes on with the same command.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -70,8 +70,14 @@ line() { # SIDE KIDNEY_KI MORE VESSELS DRAWN OUTLINED [OPTION...]
         --steps 600 --learning-rate 8e-4 --seed 131 --emphasis vessel=6,distal_tubule=2,ptc=2 "$@"
     teach "$side/thirteenth" "$side/twelfth/weights.safetensors" "${all[@]}" \
         --steps 400 --learning-rate 6e-4 --seed 141 --emphasis vessel=6,distal_tubule=2,ptc=3 "$@"
-    python "$here/average.py" "$side/renal6.safetensors" "$side"/eleventh/mean.safetensors "$side"/{twelfth,thirteenth}/weights.safetensors --paint-from distal_tubule=0.45 \
+    python "$here/average.py" "$side/thirteenth/mean.safetensors" "$side"/eleventh/mean.safetensors "$side"/{twelfth,thirteenth}/weights.safetensors --paint-from distal_tubule=0.45 \
         --paint-from proximal_tubule=0.6 --paint-from capsule=0.65 --paint-from vessel=0.3 --paint-from ptc=0.75
+    teach "$side/fourteenth" "$side/thirteenth/mean.safetensors" "${all[@]}" \
+        --steps 400 --learning-rate 6e-4 --seed 161 --emphasis vessel=6,distal_tubule=2,ptc=3 "$@"
+    teach "$side/fifteenth" "$side/fourteenth/weights.safetensors" "${all[@]}" \
+        --steps 400 --learning-rate 6e-4 --seed 171 --emphasis vessel=6,distal_tubule=2,ptc=3 "$@"
+    python "$here/average.py" "$side/renal6.safetensors" "$side"/thirteenth/mean.safetensors "$side"/{fourteenth,fifteenth}/weights.safetensors \
+        --paint-from proximal_tubule=0.65 --paint-from capsule=0.6 --paint-from vessel=0.2 --paint-from ptc=0.75
 }
 
 for ki in kidney_ki kidney_ki_split; do

@@ -80,6 +80,7 @@ def _feature(contour: Contour, texts: Iterator[str]) -> str:
                 "Equivalent diameter um": round(contour.equivalent_diameter_um, 3),
                 "Circularity": round(contour.circularity, 4),
                 "Mean probability": round(contour.mean_probability, 4),
+                "Confidence": round(contour.confidence, 4),
                 "Touches edge": int(contour.touches_edge),
             },
         },

@@ -27,6 +27,8 @@ class Contour:
     perimeter_um: float
     """of the exterior"""
     mean_probability: float
+    confidence: float
+    """The same, as if there were twice the least area of its tissue more of it at even odds: what `--min-confidence` asks for."""
     touches_edge: bool
     """It reaches the border of what was analysed, so there may be more of it."""
 

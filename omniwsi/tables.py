@@ -28,6 +28,7 @@ COLUMNS = (
     "equivalent_diameter_um",
     "circularity",
     "mean_probability",
+    "confidence",
     "touches_edge",
 )
 """`_px` are level-0 pixels; `_um` are micrometres from the slide's upper left corner."""
@@ -56,6 +57,7 @@ class TableWriter:
                 f"{contour.equivalent_diameter_um:.3f}",
                 f"{contour.circularity:.4f}",
                 f"{contour.mean_probability:.4f}",
+                f"{contour.confidence:.4f}",
                 int(contour.touches_edge),
             ]
         )

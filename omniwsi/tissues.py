@@ -32,7 +32,7 @@ class Tissue:
     object_type: ObjectType = "detection"
     """What QuPath makes of its objects: annotations are few and large, detections many and small."""
     min_confidence: float = 0.0
-    """Objects of a lower mean probability are dropped, unless asked otherwise: where a network is not sure it is mostly wrong."""
+    """Objects of a lower confidence are dropped, unless asked otherwise: where a network is not sure it is mostly wrong."""
     min_hole_um2: float = 0.0
     """Smaller holes are filled, unless asked otherwise, and those smaller than `min_area_um2` always: an artery holds its lumen."""
     max_area_um2: float = 0.0
@@ -143,7 +143,7 @@ def with_min_holes(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
 
 
 def with_min_confidences(tissues: Sequence[Tissue], asked: str) -> tuple[Tissue, ...]:
-    """`tissues` with other least mean probabilities: "0.6" for all of them, or "capsule=0.7" for some; "" changes nothing.
+    """`tissues` with other least confidences: "0.6" for all of them, or "capsule=0.7" for some; "" changes nothing.
 
     >>> [tissue.min_confidence for tissue in with_min_confidences(KIDNEY[4:], "ptc=0.6")]
     [0.0, 0.6]

@@ -15,7 +15,7 @@ from .conftest import contours_of, disc
 
 def test_one_row_an_object_in_both_units(tmp_path: Path) -> None:
     mpp = (0.5, 0.25)
-    contours = contours_of(disc(100, 30), options=TraceOptions(0.5, 0.0, mpp, Frame.at(2.0, mpp), "s"))
+    contours = contours_of(disc(100, 30), options=TraceOptions(0.5, 20.0, mpp, Frame.at(2.0, mpp), "s"))
     with TableWriter(tmp_path / "a.csv", mpp) as table:
         for contour in contours:
             table.add(contour)
@@ -33,7 +33,7 @@ def test_one_row_an_object_in_both_units(tmp_path: Path) -> None:
     assert float(row["area_um2"]) == pytest.approx(math.pi * 60**2, rel=0.01)
     assert float(row["equivalent_diameter_um"]) == pytest.approx(120, rel=0.01)
     assert float(row["circularity"]) == pytest.approx(1, abs=0.03)
-    assert 0.5 < float(row["mean_probability"]) < 1
+    assert 0.5 < float(row["confidence"]) < float(row["mean_probability"]) < 1
     assert row["touches_edge"] == "0"
 
 

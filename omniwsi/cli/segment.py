@@ -51,7 +51,7 @@ def segment(
         str, typer.Option(help="Smallest hole, um2: 50, or vessel=0; else each tissue's own.", rich_help_panel=_FIND)
     ] = "",
     min_confidence: Annotated[
-        str, typer.Option(help="Least mean probability of an object: 0.6, or capsule=0.7.", rich_help_panel=_FIND)
+        str, typer.Option(help="Least confidence of an object: 0.6, or capsule=0.7.", rich_help_panel=_FIND)
     ] = "",
     roi: Annotated[
         Path | None, typer.Option(help="GeoJSON: results end at its border.", rich_help_panel=_WHERE)

@@ -30,6 +30,10 @@ class Component:
     def mean_probability(self) -> float:
         return self.sum_of_probs / self.area_px / 255
 
+    def confidence(self, doubt_px: float) -> float:
+        """Its mean probability, as if there were `doubt_px` more of it at even odds: of what is small there is less to be sure by."""
+        return (self.sum_of_probs / 255 + 0.5 * doubt_px) / (self.area_px + doubt_px)
+
     def absorb(self, other: Component) -> None:
         self.first_pixel = min(self.first_pixel, other.first_pixel)
         self.area_px += other.area_px

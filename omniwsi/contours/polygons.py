@@ -38,7 +38,7 @@ def contours_of(found: Sequence[Component], tissue: Tissue, options: TraceOption
     kept = [
         item
         for item in found
-        if item.mean_probability >= options.min_confidence and any(ring.area > 0 for ring in item.rings)
+        if item.confidence(options.doubt_px) >= options.min_confidence and any(ring.area > 0 for ring in item.rings)
     ]
     if not kept:
         return
@@ -191,6 +191,7 @@ def _measured(
             area_um2=area_um2,
             perimeter_um=perimeter_um,
             mean_probability=item.mean_probability,
+            confidence=item.confidence(options.doubt_px),
             touches_edge=item.touches_edge,
         )
 

@@ -39,9 +39,8 @@ def trace(
 
     By bands of windows: those that end in a band come in the order of their first pixels.
     """
-    um2_per_g_px = options.frame.step_x * options.frame.step_y * options.l0_mpp[0] * options.l0_mpp[1]
     min_hole_um2 = max(options.min_area_um2, options.min_hole_um2)
-    chains = Chains(options.min_area_um2 / um2_per_g_px, min_hole_um2 / um2_per_g_px)
+    chains = Chains(options.min_area_um2 / options.um2_per_g_px, min_hole_um2 / options.um2_per_g_px)
     for band in _bands(read, size, cut_value(options.threshold), analysed, chains, window_px):
         # Window by window: outlines as they were found, and GEOS's copies of them, take several times what is left at the end.
         done = [item for found in band for item in contours_of(found, tissue, options)]

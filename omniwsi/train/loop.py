@@ -1,6 +1,6 @@
 """The training loop: follows the loss, keeps what it has, and goes on where it was.
 
-`out/` gets `last.pt` (everything needed to go on) and `log.csv` (a line every `log_every` steps); and each time the held-out
+`out/` gets `last.pt` (everything needed to go on, every few minutes) and `log.csv` (a line every `log_every` steps); and each time the held-out
 patches are judged `weights.safetensors`, `best.safetensors` if they are the best so far, `judged.jpg` with what was found on
 some of those patches, and `lessons.json` with how often what was taught.
 """
@@ -44,6 +44,8 @@ from omniwsi.train.unbroken import unbroken
 logger = logging.getLogger(__name__)
 
 JUDGED = "judged.jpg"
+_SAVED_EVERY_S = 300
+"""What is killed outright loses no more."""
 SHOWN_A_TISSUE = 6
 """Held-out patches on it."""
 
@@ -125,6 +127,7 @@ def _steps(state: _State, lessons: Lessons, held_out: Sequence[Sample]) -> Itera
     told_at, since = state.step, time.perf_counter()
     for batch in lessons.batches(state.step, ranks.rank, ranks.count):
         loss = state.learn(batch)
+        state.save_now_and_then()
         at_end = state.step == options.steps
         if state.step % options.judge_every and state.step % options.log_every and not at_end:
             continue
@@ -152,6 +155,7 @@ class _State:
         self.best = -1.0
         self.taught: Counter[str] = Counter()
         self._changing = False
+        self._saved_at = time.monotonic()
 
     def _freeze_the_known(self) -> Tensor | None:
         """Where a tissue is added: which of the controller's weights may learn, and nothing else."""
@@ -250,6 +254,10 @@ class _State:
             self.best = mean
             shutil.copyfile(out / "weights.safetensors", out / "best.safetensors")
 
+    def save_now_and_then(self) -> None:
+        if time.monotonic() - self._saved_at >= _SAVED_EVERY_S:
+            self.save()
+
     def save(self) -> None:
         """The state to go on from: that after the last whole step. Half a step is not saved over it."""
         if self._changing or not self.ranks.leads:
@@ -266,6 +274,7 @@ class _State:
         partial = self.options.out / "last.pt.partial"
         torch.save(content, partial)
         partial.replace(self.options.out / "last.pt")
+        self._saved_at = time.monotonic()
 
     def restore(self) -> None:
         path = self.options.out / "last.pt"

@@ -195,10 +195,21 @@ def test_objects_that_are_not_sure_are_left_out(window_px: int) -> None:
     """As when all are found first and looked at afterwards; those that stay are the same, ids and all."""
     probs = smooth(300, 300, size=6)
     every = contours_of(probs)
-    least = float(np.median([contour.mean_probability for contour in every]))
+    least = float(np.median([contour.confidence for contour in every]))
     found = contours_of(probs, window_px, replace(PLAIN, min_confidence=least))
-    assert sorted(c.id for c in found) == sorted(c.id for c in every if c.mean_probability >= least)
+    assert sorted(c.id for c in found) == sorted(c.id for c in every if c.confidence >= least)
     assert 0 < len(found) < len(every)
+
+
+def test_of_two_of_one_mean_probability_the_larger_is_surer() -> None:
+    """As if twice the least area more of each, 2 x 20 um2, were at even odds; with no least area it is the mean."""
+    probs = np.zeros((64, 64), np.uint8)
+    probs[4:14, 4:14] = probs[20:60, 20:60] = 204  # 0.8
+    small, large = contours_of(probs, options=replace(PLAIN, min_area_um2=20))
+    assert small.mean_probability == large.mean_probability == pytest.approx(0.8)
+    assert small.confidence == pytest.approx((100 * 0.8 + 40 * 0.5) / 140)
+    assert large.confidence == pytest.approx((1600 * 0.8 + 40 * 0.5) / 1640)
+    assert [contour.confidence for contour in contours_of(probs)] == pytest.approx([0.8, 0.8])
 
 
 def test_where_the_network_has_not_looked_nothing_is_found() -> None:

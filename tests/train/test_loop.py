@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from omniwsi.model.checkpoint import load_model, sha256_of
 from omniwsi.model.omniseg import OmniSeg, scale_code
 from omniwsi.synthetic import draw_section
 from omniwsi.tissues import KIDNEY, Tissue
+from omniwsi.train import loop
 from omniwsi.train.beginning import new_model, start_heads_apart
 from omniwsi.train.data import read_tissue
 from omniwsi.train.log import Progress
@@ -109,6 +111,24 @@ def test_a_stopped_training_goes_on_bit_for_bit(data: Path, tmp_path: Path, afte
     assert same(state(tmp_path / "whole"), state(tmp_path / "stopped"))
     with pytest.raises(DataError, match="was begun with other options"):
         train(options(data, tmp_path / "stopped", seed=3))
+
+
+def test_what_is_killed_outright_goes_on_from_a_few_minutes_before(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minutes made as short as a step. After a SIGKILL there is what was on disk by then."""
+    train(options(data, tmp_path / "whole"))
+    monkeypatch.setattr(loop, "_SAVED_EVERY_S", 0)
+
+    def take_along(progress: Progress) -> None:
+        if progress.step == 4:
+            shutil.copytree(tmp_path / "running", tmp_path / "killed")
+
+    train(options(data, tmp_path / "running", judge_every=100), take_along)
+    steps: list[int] = []
+    train(options(data, tmp_path / "killed"), lambda progress: steps.append(progress.step))
+    assert steps[0] == 5
+    assert same(state(tmp_path / "whole"), state(tmp_path / "killed"))
 
 
 def test_a_stop_while_weights_move_waits_for_the_last_of_them(
