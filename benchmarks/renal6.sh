@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes weights/renal6.safetensors and the figures on its card from the weights that shipped first: eight hours of two
+# Makes weights/renal6.safetensors and the figures on its card from the weights that shipped first: nine hours of two
 # cores of machine E (benchmarks/README.md), and a GPU for some minutes, without which it is an hour more.
 #
 #     benchmarks/renal6.sh DATA OUT
