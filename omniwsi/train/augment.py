@@ -121,7 +121,9 @@ def _with_glass(crop: Crop, generator: Generator) -> Crop:
 
 
 def _lumen_to_widen(sample: Sample, how: Augmentation | None, generator: Generator) -> Lumen | None:
-    if how is None or sample.tissue.name not in HOLLOW or _uniform(generator) >= how.wider_lumen:
+    if how is None or not how.wider_lumen or sample.tissue.name not in HOLLOW:
+        return None  # nor is a number drawn: other lessons stay as they are
+    if _uniform(generator) >= how.wider_lumen:
         return None
     return find_lumen(sample, generator)
 
