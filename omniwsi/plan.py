@@ -54,7 +54,7 @@ class SegmentOptions:
     max_area: str = ""
     """Largest object in square micrometres: `capsule=200000`, or 0 for no limit; otherwise each tissue's own. The pyramid keeps them all."""
     min_confidence: str = ""
-    """Least mean probability of an object: `0.6`, or `capsule=0.7`; otherwise each tissue's own. The pyramid keeps them all."""
+    """Least confidence of an object: `0.6`, or `capsule=0.7`; otherwise each tissue's own. The pyramid keeps them all."""
     min_hole: str = ""
     """Smallest hole in square micrometres: `50`, or `vessel=0`; otherwise each tissue's own. Below `min_area` there are none."""
     foreground: str = "auto"

@@ -1,7 +1,7 @@
 """Group normalisation followed by ReLU, with a backward pass that a CPU can afford.
 
 PyTorch's own backward of GroupNorm is half of a training step in bfloat16 on the CPU (benchmarks/README.md). The same gradient in
-two passes over the pixels, each compiled into one loop where there is a C++ compiler, takes a twelfth of that. On a GPU kernels of
+two passes over the pixels, each compiled into one loop where there is a C++ compiler, takes a seventeenth of its time. On a GPU kernels of
 our own go three times less through memory (kernels.py); elsewhere PyTorch's is used.
 
 Axes: N image, P pixels, C channels, G groups.

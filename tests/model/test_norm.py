@@ -24,7 +24,7 @@ def test_equals_pytorch_and_its_gradients(
 
 
 def test_compiled_loops_say_what_the_plain_ones_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which large maps take. In one map of several shapes, as a network has them."""
+    """Which large maps take; compiled once for all shapes, as a network has several."""
     for shape in ((2, 32, 24, 16), (5, 64, 8, 8)):
         norm, x, grad = _layer(shape, torch.bfloat16)
         plain = _with_gradients(partial(norm_relu, norm), norm, x, grad)
