@@ -28,7 +28,7 @@ class Finding:
 def doctor() -> None:
     """Tell whether this machine is fit, and what to do if it is not."""
     unfit = False
-    for check in (_python, _torch, _device, _readers, _codecs, _memory, _disk, _weights, _network):
+    for check in (_python, _torch, _device, _compiler, _readers, _codecs, _memory, _disk, _weights, _network):
         for finding in _careful(check):
             mark = "[red]x[/]" if finding.cure else "[green]ok[/]"
             out.print(f"{mark:<12} {finding.what:<10} {escape(finding.says)}")
@@ -78,6 +78,14 @@ def _device() -> Iterator[Finding]:
     yield Finding("device", f"{device}, {best_precision(device)}")
     if shutil.which("nvidia-smi"):
         yield Finding("device", "there is an NVIDIA GPU that torch cannot use", "install a CUDA build of torch")
+
+
+def _compiler() -> Iterator[Finding]:
+    """Not needed by anything, so there is nothing to cure."""
+    command = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    name = command.split()[0]
+    missing = f"no {name}, with which training on a CPU would be quicker; nothing else asks for it"
+    yield Finding("compiler", name if shutil.which(name) else missing)
 
 
 def _readers() -> Iterator[Finding]:

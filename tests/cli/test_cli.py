@@ -284,8 +284,26 @@ def test_info(slide: Path, weights: Path, edge: Path, tmp_path: Path) -> None:
 def test_doctor() -> None:
     result = omniwsi("doctor")
     assert result.returncode == 0, result.stdout
-    for word in ("python", "torch", "device", "readers", "codecs", "memory", "disk", "weights", "network", "fit"):
+    for word in (
+        "python",
+        "torch",
+        "device",
+        "compiler",
+        "readers",
+        "codecs",
+        "memory",
+        "disk",
+        "weights",
+        "network",
+        "fit",
+    ):
         assert word in result.stdout
+
+
+def test_without_a_compiler_a_machine_is_fit_all_the_same() -> None:
+    result = omniwsi("doctor", CXX="no-such-compiler")
+    assert result.returncode == 0, result.stdout
+    assert "no no-such-compiler, with which training on a CPU would be quicker" in " ".join(result.stdout.split())
 
 
 def test_the_card_of_what_ships_is_a_page() -> None:
