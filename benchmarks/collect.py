@@ -101,6 +101,8 @@ def ways_to_hold_out(folder: Path) -> dict[str, set[str]]:
     placed = folds_by_source(patches, FOLDS)
     ways = {f"fold{k}": {source for source, fold in placed.items() if fold == k} for k in range(FOLDS)}
     ways["split"] = {patch.source for patch in read_split([folder], KIDNEY, HELD_OUT, 0)[1]}
+    rest = folds_by_source([patch for patch in patches if patch.source not in ways["split"]], 2)
+    ways |= {way: {source for source, fold in rest.items() if fold == k} for k, way in enumerate(("second", "third"))}
     ways["all"] = set(placed)
     return ways
 

@@ -40,11 +40,14 @@ class Verdict:
     both_mm2: float
 
     @property
+    def dice(self) -> float:
+        return 2 * self.both_mm2 / (self.true_mm2 + self.found_mm2)
+
+    @property
     def row(self) -> str:
-        dice = 2 * self.both_mm2 / (self.true_mm2 + self.found_mm2)
         precision, recall = self.both_mm2 / max(self.found_mm2, 1e-9), self.both_mm2 / self.true_mm2
         false_mm2 = self.found_mm2 - self.both_mm2
-        return f"{self.found}/{self.there} | {self.false_objects} | {false_mm2:.3f} | {precision:.2f} | {recall:.2f} | {dice:.2f}"
+        return f"{self.found}/{self.there} | {self.false_objects} | {false_mm2:.3f} | {precision:.2f} | {recall:.2f} | {self.dice:.2f}"
 
 
 def judge(truths: Sequence[shapely.Geometry], unknown: shapely.Geometry, found: Sequence[shapely.Geometry]) -> Verdict:
@@ -74,19 +77,25 @@ def within(fields: Sequence[shapely.Geometry], outlines: Sequence[shapely.Geomet
     return [part for part in clipped if part.area]
 
 
+def verdicts(run: Path) -> dict[str, Verdict]:
+    """Tissue -> how good the run is at it."""
+    objects = read_objects(run / CONTOURS)
+    labels = [(said["properties"], shape(said["geometry"])) for said in json.loads(LABELS.read_text())["features"]]
+    judged = {}
+    for name in JUDGED:
+        truths = [outline for said, outline in labels if said["present"] == name]
+        unclear = [outline for said, outline in labels if name in said["unknown"]]
+        fields = [outline for said, outline in labels if name in said.get("complete", [])]
+        found = within(fields, objects.get(name, []))
+        judged[name] = judge(within(fields, truths), shapely.union_all(unclear), found)
+    return judged
+
+
 def main(runs: Sequence[Path]) -> None:
-    features = json.loads(LABELS.read_text())["features"]
-    labels = [(feature["properties"], shape(feature["geometry"])) for feature in features]
     print("| run | tissue | found | false objects | false mm2 | precision | recall | Dice |")
     print("|---|---|---|---|---|---|---|---|")
     for run in runs:
-        objects = read_objects(run / CONTOURS)
-        for name in JUDGED:
-            truths = [outline for said, outline in labels if said["present"] == name]
-            unclear = [outline for said, outline in labels if name in said["unknown"]]
-            fields = [outline for said, outline in labels if name in said.get("complete", [])]
-            found = within(fields, objects.get(name, []))
-            verdict = judge(within(fields, truths), shapely.union_all(unclear), found)
+        for name, verdict in verdicts(run).items():
             print(f"| {run} | {name} | {verdict.row} |", flush=True)
 
 
