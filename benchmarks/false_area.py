@@ -9,17 +9,13 @@ For glass, `--roi` names a part of a slide without tissue, and `--foreground non
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-from omniwsi.run import folder_name
+from segmented import asked, segmented
 
 
 def main(out: Path, slide: Path, options: list[str]) -> None:
-    command = [sys.executable, "-m", "omniwsi", "segment", str(slide), "-o", str(out), *options]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    run = json.loads((out / folder_name(slide.name) / "run.json").read_text())
+    run = json.loads((segmented(slide, out, options) / "run.json").read_text())
     looked_at = {name: sweep["area_mm2"] for sweep in run["sweeps"] for name in sweep["tissues"]}
     print("| tissue | looked at, mm2 | objects | found, mm2 a mm2 |")
     print("|---|---|---|---|")
@@ -29,8 +25,4 @@ def main(out: Path, slide: Path, options: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    end = words.index("--") if "--" in words else len(words)
-    if end != 2:
-        sys.exit(__doc__)
-    main(Path(words[0]), Path(words[1]), words[end + 1 :])
+    main(*asked(__doc__))

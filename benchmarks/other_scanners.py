@@ -8,8 +8,6 @@ A program's changes are not another laboratory's slides, which differ in what wa
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +15,9 @@ import numpy as np
 from on_crop import JUDGED, Verdict, verdicts
 from PIL import Image
 from scipy import ndimage
+from segmented import asked, segmented
 from skimage.color import hed_from_rgb, rgb_from_hed
 
-from omniwsi.run import folder_name
 from omniwsi.slide import open_slide
 
 MPP = 0.504
@@ -104,9 +102,7 @@ def main(out: Path, crop: Path, options: list[str]) -> None:
     for i, (name, (change, mpp)) in enumerate(CHANGES.items()):
         picture = out / f"{i}.png"
         Image.fromarray(change(pixels_HWC)).save(picture, compress_level=1)
-        command = [sys.executable, "-m", "omniwsi", "segment", str(picture), "-o", str(out), "--mpp", str(mpp)]
-        subprocess.run([*command, "--tissues", ",".join(JUDGED), *options], check=True, stdout=subprocess.DEVNULL)
-        judged = verdicts(out / folder_name(picture.name))
+        judged = verdicts(segmented(picture, out, ["--mpp", str(mpp), "--tissues", ",".join(JUDGED), *options]))
         mean = np.mean([verdict.dice for verdict in judged.values()])
         print(f"| {name} | {' | '.join(map(_cell, judged.values()))} | {mean:.3f} |", flush=True)
 
@@ -116,8 +112,4 @@ def _cell(verdict: Verdict) -> str:
 
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    end = words.index("--") if "--" in words else len(words)
-    if end != 2:
-        sys.exit(__doc__)
-    main(Path(words[0]), Path(words[1]), words[end + 1 :])
+    main(*asked(__doc__))
