@@ -264,19 +264,11 @@ def at_mpp(sample: Sample, mpp: float, pictures: Pictures | None = None) -> Samp
     mask_HW, known_HW = (
         _resized(plane.astype(np.uint8) * 255, size, how) for plane in (sample.mask_HW, sample.known_HW)
     )
-    return replace(
-        sample, pixels_HWC=pictures[key], mask_HW=_one_byte(mask_HW > 127), known_HW=_one_byte(known_HW > 250)
-    )
+    return replace(sample, pixels_HWC=pictures[key], mask_HW=mask_HW > 127, known_HW=known_HW > 250)
 
 
 def _resized(plane: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
     return plane if size == plane.shape[1::-1] else np.asarray(Image.fromarray(plane).resize(size, how))
-
-
-def _one_byte(plane_HW: np.ndarray) -> np.ndarray:
-    """The same; one byte in all where it says one thing everywhere, as the masks of most labels do."""
-    first = plane_HW.flat[0]
-    return np.broadcast_to(first, plane_HW.shape) if (plane_HW == first).all() else plane_HW
 
 
 _EXCLUDES = ("distal_tubule", "proximal_tubule", "vessel", "ptc")

@@ -25,6 +25,7 @@ from omniwsi.train.ahead import made_ahead, spare_cores
 from omniwsi.train.augment import Crop, cut, recolor
 from omniwsi.train.data import Patch, Pictures, Sample, all_as_stored, at_mpp, implied
 from omniwsi.train.options import TrainOptions
+from omniwsi.train.packed import PackedSample
 
 _NOWHERE = 0.25
 """Share of a tissue's lessons in stains that have none of it. "Not here" is cheap to say, so there is much of it: drawn as often
@@ -34,7 +35,7 @@ as each of its stains, it takes from what is found on patches; drawn as one stai
 @dataclass(frozen=True, slots=True)
 class Lesson:
     crop: Crop
-    sample: Sample
+    sample: PackedSample
     beside: tuple[Tissue, ...] = ()
     """Other tissues that are labelled in the same picture, as `crop.beside`."""
 
@@ -113,17 +114,17 @@ class _Parcel:
 class _Pool:
     """The samples of one tissue."""
 
-    found: tuple[tuple[Sample, ...], ...]
+    found: tuple[tuple[PackedSample, ...], ...]
     """[stain] -> samples, of stains that have some of it, drawn by the root of how many there are: drawn equally often, three
     patches of one are learnt by heart while of another's hundreds each is seen once (benchmarks/weights.md)."""
-    nowhere: tuple[Sample, ...]
+    nowhere: tuple[PackedSample, ...]
     """Of all other stains."""
 
     @property
     def tissue(self) -> Tissue:
         return (self.found[0] if self.found else self.nowhere)[0].tissue
 
-    def pick(self, generator: Generator) -> Sample:
+    def pick(self, generator: Generator) -> PackedSample:
         if not self.found or (self.nowhere and torch.rand((), generator=generator) < _NOWHERE):
             return _pick(self.nowhere, generator)
         shares = torch.tensor([len(samples) for samples in self.found]).sqrt()
@@ -142,13 +143,13 @@ class Lessons:
         emphasis = self._emphasis(patches, tissues, options)  # before minutes of reading: it may be wrong
         self._options = options
         self._drawn = self._draw(tissues, options)
-        real: list[Sample] = []
-        others: list[Sample] = []
+        real: list[PackedSample] = []
+        others: list[PackedSample] = []
         pictures: Pictures = {}
         for patch, stored in zip(patches, all_as_stored(patches), strict=True):
-            real.append(at_mpp(stored, patch.mpp, pictures))
+            real.append(PackedSample.of(at_mpp(stored, patch.mpp, pictures)))
             if self._implies(options):
-                others += implied(stored, patch.mpp, tissues, pictures)
+                others += map(PackedSample.of, implied(stored, patch.mpp, tissues, pictures))
         self._real, self._pools, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
         self._beside = _beside(real)
         self._samples = {id(sample): sample for sample in (*self._drawn, *real, *others)}
@@ -163,10 +164,10 @@ class Lessons:
         return emphasis
 
     @staticmethod
-    def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[Sample, ...]:
+    def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[PackedSample, ...]:
         if not options.drawn_share:
             return ()
-        return tuple(drawn_samples(options.drawn_sections, options.seed, tissues))
+        return tuple(map(PackedSample.of, drawn_samples(options.drawn_sections, options.seed, tissues)))
 
     @staticmethod
     def _implies(options: TrainOptions) -> bool:
@@ -183,15 +184,15 @@ class Lessons:
         how = recipe.augmentation
         if how.gentler and torch.rand((), generator=generator) >= strength:
             how = how.gentler
-        beside = self._beside.get(id(sample), [])  # nothing beside what is implied or drawn
-        crop = cut(sample, options.side_px(step), how, generator, options.on_tissue(step), beside)
+        beside = [label.unpacked() for label in self._beside.get(sample, ())]  # nothing beside what is implied or drawn
+        crop = cut(sample.unpacked(), options.side_px(step), how, generator, options.on_tissue(step), beside)
         pixels_CSS = recolor(crop.pixels_CSS[None], how, generator)[0]
-        return Lesson(replace(crop, pixels_CSS=pixels_CSS), sample, self._tissues_beside(id(sample)))
+        return Lesson(replace(crop, pixels_CSS=pixels_CSS), sample, self._tissues_beside(sample))
 
-    def _tissues_beside(self, sample_id: int) -> tuple[Tissue, ...]:
-        return tuple(label.tissue for label in self._beside.get(sample_id, []))
+    def _tissues_beside(self, sample: PackedSample) -> tuple[Tissue, ...]:
+        return tuple(label.tissue for label in self._beside.get(sample, ()))
 
-    def _pick_sample(self, implied_share: float, generator: Generator) -> Sample:
+    def _pick_sample(self, implied_share: float, generator: Generator) -> PackedSample:
         options = self._options
         if self._drawn and torch.rand((), generator=generator) < options.drawn_share:
             return _pick(self._drawn, generator)
@@ -219,37 +220,34 @@ class Lessons:
         labels = iter(parcel.planes_P2SS.float())
         lessons = []
         for pixels_CSS, sample_id in zip(parcel.pixels_BCSS, parcel.sample_ids, strict=True):
-            beside = self._tissues_beside(sample_id)
+            sample = self._samples[sample_id]
+            beside = self._tissues_beside(sample)
             own, *others = [(mask_SS, known_SS) for mask_SS, known_SS in islice(labels, 1 + len(beside))]
-            lessons.append(Lesson(Crop(pixels_CSS, *own, tuple(others)), self._samples[sample_id], beside))
+            lessons.append(Lesson(Crop(pixels_CSS, *own, tuple(others)), sample, beside))
         return Batch(tuple(lessons))
 
 
-def _by_tissue(samples: Sequence[Sample]) -> tuple[_Pool, ...]:
-    stains_of: dict[str, dict[str, list[Sample]]] = {}
+def _by_tissue(samples: Sequence[PackedSample]) -> tuple[_Pool, ...]:
+    stains_of: dict[str, dict[str, list[PackedSample]]] = {}
     for sample in samples:
         stains_of.setdefault(sample.tissue.name, {}).setdefault(sample.stain, []).append(sample)
     pools = []
     for stains in stains_of.values():
-        groups = [(any(map(_shows_any, group)), tuple(group)) for group in stains.values()]
+        groups = [(any(sample.shows_any for sample in group), tuple(group)) for group in stains.values()]
         found = tuple(group for some, group in groups if some)
         pools.append(_Pool(found, tuple(sample for some, group in groups if not some for sample in group)))
     return tuple(pools)
 
 
-def _beside(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
-    """id of a sample -> what else is labelled in its picture at its mpp: heads cost next to nothing."""
-    labels_of: dict[int, list[Sample]] = {}
+def _beside(samples: Sequence[PackedSample]) -> dict[PackedSample, list[PackedSample]]:
+    """Sample -> what else is labelled in its picture at its mpp: heads cost next to nothing."""
+    labels_of: dict[int, list[PackedSample]] = {}
     for sample in samples:
         labels_of.setdefault(id(sample.pixels_HWC), []).append(sample)
     return {
-        id(sample): [label for label in labels_of[id(sample.pixels_HWC)] if label.tissue != sample.tissue]
+        sample: [label for label in labels_of[id(sample.pixels_HWC)] if label.tissue != sample.tissue]
         for sample in samples
     }
-
-
-def _shows_any(sample: Sample) -> bool:
-    return bool((sample.mask_HW & sample.known_HW).any())
 
 
 def _pick(items: Sequence[Any], generator: Generator) -> Any:
