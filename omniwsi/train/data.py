@@ -244,27 +244,21 @@ def _load_mask(path: Path | None, patch: Patch, shape: tuple[int, ...], default:
     return mask_HW
 
 
-Pictures = dict[tuple[str, float, float], np.ndarray]
-"""(file, its mpp, mpp wanted) -> pixels_HWC: all labels of a picture share its pixels."""
-
-
-def at_mpp(sample: Sample, mpp: float, pictures: Pictures | None = None) -> Sample:
+def at_mpp(sample: Sample, mpp: float, pixels_HWC: np.ndarray | None = None) -> Sample:
     """`sample`, whose pixels are `mpp` micrometres, at the mpp of its tissue. Known is what is wholly known.
 
-    Pixels of a file are taken from `pictures` where they are there already, and put there where not.
+    `pixels_HWC` are its pixels as they will be, if somebody has them.
     """
     scale = mpp / sample.tissue.mpp
     height, width = sample.mask_HW.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    key = sample.image, mpp, sample.tissue.mpp
-    pictures = pictures if pictures is not None and sample.image else {}
-    if key not in pictures:
-        pictures[key] = _resized(sample.pixels_HWC, size, Image.Resampling.LANCZOS)
+    if pixels_HWC is None:
+        pixels_HWC = _resized(sample.pixels_HWC, size, Image.Resampling.LANCZOS)
     how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
     mask_HW, known_HW = (
         _resized(plane.astype(np.uint8) * 255, size, how) for plane in (sample.mask_HW, sample.known_HW)
     )
-    return replace(sample, pixels_HWC=pictures[key], mask_HW=mask_HW > 127, known_HW=known_HW > 250)
+    return replace(sample, pixels_HWC=pixels_HWC, mask_HW=mask_HW > 127, known_HW=known_HW > 250)
 
 
 def _resized(plane: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
@@ -277,10 +271,8 @@ _ENLARGED_TO_IMPLY = 2.0
 """How far a patch may be enlarged to tell of a finer tissue; beyond, nothing of that tissue could be seen in it."""
 
 
-def implied(
-    stored: Sample, mpp: float, tissues: Sequence[Tissue], pictures: Pictures | None = None
-) -> Iterator[Sample]:
-    """What the label of one tissue says of others, each at its own mpp and known only where it says something.
+def implied(stored: Sample, mpp: float, tissues: Sequence[Tissue]) -> Iterator[Sample]:
+    """What the label of one tissue says of others, each known only where it says something; as stored.
 
     Tubules, vessels and capillaries exclude each other and lie outside of glomeruli; a tuft lies inside of its capsule.
     `stored` has pixels of `mpp` micrometres, as its files have them, so that nothing is made smaller and enlarged again.
@@ -289,7 +281,7 @@ def implied(
     for name, (mask_HW, known_HW) in _says(stored.tissue.name, stored.mask_HW).items():
         tissue, known_HW = by_name.get(name), known_HW & stored.known_HW
         if tissue is not None and mpp <= _ENLARGED_TO_IMPLY * tissue.mpp and known_HW.any():
-            yield at_mpp(replace(stored, mask_HW=mask_HW, known_HW=known_HW, tissue=tissue), mpp, pictures)
+            yield replace(stored, mask_HW=mask_HW, known_HW=known_HW, tissue=tissue)
 
 
 def _says(name: str, mask_HW: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

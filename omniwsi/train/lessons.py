@@ -23,9 +23,9 @@ from omniwsi.synthetic import STAINS, draw_section
 from omniwsi.tissues import KIDNEY, Tissue, emphasis_of
 from omniwsi.train.ahead import made_ahead, spare_cores
 from omniwsi.train.augment import Crop, cut, recolor
-from omniwsi.train.data import Patch, Pictures, Sample, all_as_stored, at_mpp, implied
+from omniwsi.train.data import Patch, Sample, all_as_stored, at_mpp, implied
 from omniwsi.train.options import TrainOptions
-from omniwsi.train.packed import PackedSample
+from omniwsi.train.packed import PackedSample, Packer
 
 _NOWHERE = 0.25
 """Share of a tissue's lessons in stains that have none of it. "Not here" is cheap to say, so there is much of it: drawn as often
@@ -142,14 +142,14 @@ class Lessons:
             )
         emphasis = self._emphasis(patches, tissues, options)  # before minutes of reading: it may be wrong
         self._options = options
-        self._drawn = self._draw(tissues, options)
+        packer = Packer()
+        self._drawn = self._draw(tissues, options, packer)
         real: list[PackedSample] = []
         others: list[PackedSample] = []
-        pictures: Pictures = {}
         for patch, stored in zip(patches, all_as_stored(patches), strict=True):
-            real.append(PackedSample.of(at_mpp(stored, patch.mpp, pictures)))
+            real.append(packer.pack(stored, patch.mpp))
             if self._implies(options):
-                others += map(PackedSample.of, implied(stored, patch.mpp, tissues, pictures))
+                others += (packer.pack(other, patch.mpp) for other in implied(stored, patch.mpp, tissues))
         self._real, self._pools, self._implied = tuple(real), _by_tissue(real), _by_tissue(others)
         self._beside = _beside(real)
         self._samples = {id(sample): sample for sample in (*self._drawn, *real, *others)}
@@ -164,10 +164,11 @@ class Lessons:
         return emphasis
 
     @staticmethod
-    def _draw(tissues: Sequence[Tissue], options: TrainOptions) -> tuple[PackedSample, ...]:
+    def _draw(tissues: Sequence[Tissue], options: TrainOptions, packer: Packer) -> tuple[PackedSample, ...]:
         if not options.drawn_share:
             return ()
-        return tuple(map(PackedSample.of, drawn_samples(options.drawn_sections, options.seed, tissues)))
+        drawn = drawn_samples(options.drawn_sections, options.seed, tissues)
+        return tuple(packer.pack(sample, sample.tissue.mpp) for sample in drawn)
 
     @staticmethod
     def _implies(options: TrainOptions) -> bool:
@@ -184,8 +185,11 @@ class Lessons:
         how = recipe.augmentation
         if how.gentler and torch.rand((), generator=generator) >= strength:
             how = how.gentler
-        beside = [label.unpacked() for label in self._beside.get(sample, ())]  # nothing beside what is implied or drawn
-        crop = cut(sample.unpacked(), options.side_px(step), how, generator, options.on_tissue(step), beside)
+        own = sample.unpacked()
+        beside = [
+            label.unpacked(own) for label in self._beside.get(sample, ())
+        ]  # nothing beside what is implied or drawn
+        crop = cut(own, options.side_px(step), how, generator, options.on_tissue(step), beside)
         pixels_CSS = recolor(crop.pixels_CSS[None], how, generator)[0]
         return Lesson(replace(crop, pixels_CSS=pixels_CSS), sample, self._tissues_beside(sample))
 
@@ -241,12 +245,13 @@ def _by_tissue(samples: Sequence[PackedSample]) -> tuple[_Pool, ...]:
 
 def _beside(samples: Sequence[PackedSample]) -> dict[PackedSample, list[PackedSample]]:
     """Sample -> what else is labelled in its picture at its mpp: heads cost next to nothing."""
-    labels_of: dict[int, list[PackedSample]] = {}
+    labels_of: dict[tuple[int, float], list[PackedSample]] = {}
     for sample in samples:
-        labels_of.setdefault(id(sample.pixels_HWC), []).append(sample)
+        labels_of.setdefault((id(sample.pixels_HWC), sample.tissue.mpp), []).append(sample)
     return {
-        sample: [label for label in labels_of[id(sample.pixels_HWC)] if label.tissue != sample.tissue]
-        for sample in samples
+        label: [other for other in labels if other.tissue != label.tissue]
+        for labels in labels_of.values()
+        for label in labels
     }
 
 

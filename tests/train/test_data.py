@@ -12,7 +12,6 @@ from omniwsi.errors import DataError
 from omniwsi.tissues import KIDNEY, Tissue, with_mpps
 from omniwsi.train.data import (
     Patch,
-    Pictures,
     Sample,
     all_as_stored,
     as_stored,
@@ -246,7 +245,8 @@ def write_square(folder: Path, tissue_folder: str, px: int = 40) -> Path:
 
 def implied_of(folder: Path, tissues: Sequence[Tissue] = KIDNEY) -> dict[str, Sample]:
     (patch,) = read_patches(folder, KIDNEY)
-    return {sample.tissue.name: sample for sample in implied(as_stored(patch), patch.mpp, tissues)}
+    said = implied(as_stored(patch), patch.mpp, tissues)
+    return {sample.tissue.name: at_mpp(sample, patch.mpp) for sample in said}
 
 
 def test_a_tubule_is_nothing_else(tmp_path: Path) -> None:
@@ -304,20 +304,6 @@ def test_known_is_only_what_is_wholly_known() -> None:
     assert half.known_HW.shape == (20, 20)
     assert half.known_HW[:, :9].all()
     assert not half.known_HW[:, 10:].any()
-
-
-def test_labels_of_one_picture_share_its_pixels(tmp_path: Path) -> None:
-    """A field of six labels costs the memory of its picture once at each mpp, and every label says what it says alone."""
-    (patch,) = read_patches(write_square(tmp_path, "1_1_pt"), KIDNEY)
-    pictures: Pictures = {}
-    stored = as_stored(patch)
-    shared = [at_mpp(stored, patch.mpp, pictures), *implied(stored, patch.mpp, KIDNEY, pictures)]
-    alone = [at_mpp(stored, patch.mpp), *implied(stored, patch.mpp, KIDNEY)]
-    assert len({id(sample.pixels_HWC) for sample in shared}) == len({sample.tissue.mpp for sample in shared}) == 2
-    for one, other in zip(shared, alone, strict=True):
-        assert one.tissue == other.tissue
-        for plane in ("pixels_HWC", "mask_HW", "known_HW"):
-            np.testing.assert_array_equal(getattr(one, plane), getattr(other, plane))
 
 
 def test_what_is_read_ahead_is_what_is_read_one_by_one(tmp_path: Path) -> None:
