@@ -3,7 +3,7 @@
     python benchmarks/ship.py final/renal6.safetensors {held,second,third}/judged/evaluation.json
     python benchmarks/ship.py renal6    # those that ship as they are, with LEAST_SURE as it stands here
 
-The figures on the card are cross-validated: of networks taught alike, each on part of the sources and judged by the others (`renal6.sh`). Writes
+The figures on the card are cross-validated: each patch is judged by a network that has not seen its source (`renal6.sh`). Writes
 `weights/<name>.safetensors` and `weights/SHA256SUMS`, and prints the figures.
 """
 

@@ -186,9 +186,7 @@ class Lessons:
         if how.gentler and torch.rand((), generator=generator) >= strength:
             how = how.gentler
         own = sample.unpacked()
-        beside = [
-            label.unpacked(own) for label in self._beside.get(sample, ())
-        ]  # nothing beside what is implied or drawn
+        beside = [label.unpacked(own) for label in self._beside.get(sample, ())]
         crop = cut(own, options.side_px(step), how, generator, options.on_tissue(step), beside)
         pixels_CSS = recolor(crop.pixels_CSS[None], how, generator)[0]
         return Lesson(replace(crop, pixels_CSS=pixels_CSS), sample, self._tissues_beside(sample))
@@ -244,7 +242,7 @@ def _by_tissue(samples: Sequence[PackedSample]) -> tuple[_Pool, ...]:
 
 
 def _beside(samples: Sequence[PackedSample]) -> dict[PackedSample, list[PackedSample]]:
-    """Sample -> what else is labelled in its picture at its mpp: heads cost next to nothing."""
+    """Sample -> what else is labelled in its picture at its mpp: heads cost next to nothing. Nothing is beside what is implied or drawn."""
     labels_of: dict[tuple[int, float], list[PackedSample]] = {}
     for sample in samples:
         labels_of.setdefault((id(sample.pixels_HWC), sample.tissue.mpp), []).append(sample)

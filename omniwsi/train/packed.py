@@ -17,7 +17,7 @@ from omniwsi.tissues import Tissue
 from omniwsi.train.data import Sample, at_mpp
 
 _ENLARGED_WHEN_DRAWN = 1.5
-"""From how many times as long on: enlarging takes longer than drawing from what is large already, which takes that squared in memory."""
+"""A picture that would become so many times as long waits as it is stored: enlarged beforehand it takes that squared in memory, enlarged when drawn some milliseconds each time."""
 
 
 @dataclass(frozen=True, slots=True)
