@@ -48,8 +48,6 @@ def run_heads(map_BDHW: Tensor, heads_BTK: Tensor, shape: HeadShape = PUBLISHED)
     B, T, _ = heads_BTK.shape
     H, W = map_BDHW.shape[-2:]
     weights, biases = split_heads(heads_BTK, shape)
-    if B == 1 and is_rounded_inference(map_BDHW):
-        return _run_as_convolutions(map_BDHW, weights, biases).reshape(B, T, 2, H, W)
     # The first layer reads one map for all tissues: its rows are stacked. Later layers have one map a tissue.
     x = torch.baddbmm(biases[0].reshape(B, -1, 1), weights[0].reshape(B, -1, MAP_CHANNELS), map_BDHW.flatten(2))
     for weight, bias in zip(weights[1:], biases[1:], strict=True):
@@ -58,11 +56,13 @@ def run_heads(map_BDHW: Tensor, heads_BTK: Tensor, shape: HeadShape = PUBLISHED)
 
 
 def foreground(map_BDHW: Tensor, heads_BTK: Tensor, shape: HeadShape = PUBLISHED) -> Tensor:
-    """probs_BTHW, float32: the sigmoid of how far logit 1 exceeds logit 0. On a GPU no logit is ever written."""
+    """probs_BTHW, float32: the sigmoid of how far logit 1 exceeds logit 0. Where it can, no logit is ever written."""
     gpu = kernels_for(map_BDHW)
     if gpu is not None and shape.depth > 1 and shape.width in (8, 16, 32):
         probs_BTHW: Tensor = gpu.foreground(map_BDHW, heads_BTK, shape.width, shape.depth)
         return probs_BTHW
+    if len(map_BDHW) == 1 and is_rounded_inference(map_BDHW):
+        return _margins_by_convolution(map_BDHW, heads_BTK, shape).contiguous().float().sigmoid_()
     return of_logits(run_heads(map_BDHW, heads_BTK.to(map_BDHW.dtype), shape))
 
 
@@ -75,15 +75,19 @@ def of_logits(logits_BT2HW: Tensor) -> Tensor:
     return margin_BTHW.sigmoid_().contiguous()
 
 
-def _run_as_convolutions(map_BDHW: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
-    """The same of one tile, where pixels stay the outer axis: three times as quick in bfloat16 on a processor.
+def _margins_by_convolution(map_1DHW: Tensor, heads_1TK: Tensor, shape: HeadShape) -> Tensor:
+    """How far logit 1 exceeds logit 0, [1, T, H, W], of one tile, where pixels stay the outer axis: four times as quick in bfloat16.
 
-    Later layers are one matrix whose blocks are those of the tissues; the zeros beside them cost less than the blocks gain.
+    Later layers are one matrix whose blocks are those of the tissues; the zeros beside them cost less than the blocks gain. Of
+    the last one the difference of its two rows is taken before anything is rounded.
     """
+    weights, biases = split_heads(heads_1TK, shape)
+    weights[-1], biases[-1] = weights[-1].diff(dim=-2), biases[-1].diff(dim=-1)
     wide = [weights[0].flatten(0, 2), *(torch.block_diag(*weight[0]) for weight in weights[1:])]
-    x = map_BDHW
+    x = map_1DHW
     for number, (weight, bias) in enumerate(zip(wide, biases, strict=True)):
-        x = functional.conv2d(relu_(x) if number else x, weight[:, :, None, None], bias.flatten())
+        layer = weight[:, :, None, None].to(x.dtype), bias.flatten().to(x.dtype)
+        x = functional.conv2d(relu_(x) if number else x, *layer)
     return x
 
 

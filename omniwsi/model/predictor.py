@@ -257,7 +257,8 @@ def keep_freed_memory() -> None:
     libc = _glibc()
     if libc is not None:
         mmap_threshold, trim_threshold = -3, -1
-        libc.mallopt(mmap_threshold, 1 << 30)
+        if not libc.mallopt(mmap_threshold, 1 << 30):
+            libc.mallopt(mmap_threshold, 32 << 20)  # more is refused by older ones
         libc.mallopt(trim_threshold, 1 << 30)
 
 
