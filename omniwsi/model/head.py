@@ -12,10 +12,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from omniwsi.model.card import HeadShape
-from omniwsi.model.norm import is_rounded_inference, kernels_for, relu_
+from omniwsi.model.norm import is_rounded_inference, kernels_for
+from omniwsi.model.rounded import pointwise
 from omniwsi.model.trunk import MAP_CHANNELS
 
 PUBLISHED = HeadShape()
@@ -85,9 +85,8 @@ def _margins_by_convolution(map_1DHW: Tensor, heads_1TK: Tensor, shape: HeadShap
     weights[-1], biases[-1] = weights[-1].diff(dim=-2), biases[-1].diff(dim=-1)
     wide = [weights[0].flatten(0, 2), *(torch.block_diag(*weight[0]) for weight in weights[1:])]
     x = map_1DHW
-    for number, (weight, bias) in enumerate(zip(wide, biases, strict=True)):
-        layer = weight[:, :, None, None].to(x.dtype), bias.flatten().to(x.dtype)
-        x = functional.conv2d(relu_(x) if number else x, *layer)
+    for number, (weight, bias) in enumerate(zip(wide, biases, strict=True), start=1):
+        x = pointwise(x, weight.to(x.dtype), bias.flatten().to(x.dtype), relu=number < len(wide))
     return x
 
 

@@ -11,7 +11,7 @@ from omniwsi.model.network import Network
 from omniwsi.model.omniseg import OmniSeg
 from omniwsi.model.predictor import Predictor
 from omniwsi.model.rivals import CondDec, CondInput, MultiHead, MultiNets
-from omniwsi.model.rounded import ExactStem, can_fuse, fuse, round_weights
+from omniwsi.model.rounded import ExactStem, can_fuse, fuse, pointwise, round_weights
 from omniwsi.tissues import KIDNEY
 
 needs_fusing = pytest.mark.skipif(not can_fuse(), reason="oneDNN has no bfloat16 for this processor")
@@ -53,6 +53,21 @@ def test_rounded_and_fused_stays_near(model: OmniSeg, x_BCHW: Tensor) -> None:
     expected = logits_of(model, x_BCHW)
     for network in (rounded, fused):
         assert (logits_of(network, x_BCHW) - expected).abs().max() <= 0.05 * expected.abs().max()
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_pointwise_is_a_matrix_a_pixel_wherever_it_runs(relu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 8, 20, 30, generator=generator).bfloat16().contiguous(memory_format=torch.channels_last)
+    weight, bias = (torch.randn(*shape, generator=generator).bfloat16() for shape in ((48, 8), (48,)))
+    expected = torch.einsum("od,bdhw->bohw", weight.float(), x.float()) + bias.float()[:, None, None]
+    expected = expected.relu() if relu else expected
+    with torch.inference_mode():
+        here = pointwise(x, weight, bias, relu)
+        monkeypatch.setattr("omniwsi.model.rounded.can_fuse", lambda: False)
+        elsewhere = pointwise(x, weight, bias, relu)
+    for found in (here, elsewhere):
+        torch.testing.assert_close(found.float(), expected, rtol=0.01, atol=0.01)
 
 
 def test_the_stem_is_exact_but_for_its_result(x_BCHW: Tensor) -> None:
