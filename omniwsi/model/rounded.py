@@ -8,7 +8,7 @@ calls for them, can do three things that PyTorch has no public name for: keep th
 sorting them on every call, leave out what is below zero as it writes, and add to what is there already. The last one rounds once
 where the plain block rounds twice; otherwise the sums are the same.
 
-Axes: B batch, C colour, D channels of the map, H rows, W columns.
+Axes: B batch, C colour, D channels of the map, O channels out, H rows, W columns.
 """
 
 from __future__ import annotations
