@@ -1,6 +1,6 @@
 """Six tissues as the published pipeline walks a slide, and as omniwsi does: the same network, seconds and masks.
 
-    python benchmarks/published.py OUT SLIDE [--device cuda] [--window 256]
+    python benchmarks/published.py OUT SLIDE [--device cuda] [--window 256] [--rim 384]
 
 The published pipeline (Deng et al., MIDL 2022, and the pipeline that its authors released) takes regions of 1024 um, each shifted by half of that from
 the next, so all tissue is in four. A region is walked in windows of 512 px, for each tissue anew, trunk and all: 64 px a step at 2 and
@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import zarr
 from PIL import Image
 from timing import timed
 
@@ -30,6 +29,7 @@ import omniwsi
 from omniwsi.geometry import Box, Frame
 from omniwsi.metrics import dice
 from omniwsi.model.predictor import Predictor
+from omniwsi.pyramid import read_channel
 from omniwsi.run import PYRAMID, folder_name
 from omniwsi.slide import Slide
 from omniwsi.tissues import Tissue
@@ -84,8 +84,8 @@ def vote(
     begins_N2 = walk.begins(len(region_HWC), random)
     began = time.perf_counter()
     for at_once in np.array_split(begins_N2, math.ceil(len(begins_N2) / WINDOWS_AT_ONCE)):
-        windows = np.stack([bordered_HWC[y : y + walk.window_px, x : x + walk.window_px] for y, x in at_once])
-        probs_BHW = predictor.decode(predictor.encode(windows), [tissue])[:, 0]
+        windows_BHWC = np.stack([bordered_HWC[y : y + walk.window_px, x : x + walk.window_px] for y, x in at_once])
+        probs_BHW = predictor.decode(predictor.encode(windows_BHWC), [tissue])[:, 0]
         for (y, x), probs_HW in zip(at_once + RIM_PX, probs_BHW[:, RIM_PX:-RIM_PX, RIM_PX:-RIM_PX], strict=True):
             here = Box.at(x, y, *probs_HW.shape[::-1]).slices
             votes_HW[here] += probs_HW > 0.5
@@ -105,28 +105,23 @@ def region_of(slide: Slide, mpp: float) -> Box:
 
 def ours(folder: Path, slide: Slide, mpp: float, channel: int) -> np.ndarray:
     """bool [H, W] of the region at `mpp`: what `omniwsi segment` has found."""
-    group = zarr.open_group(folder / PYRAMID, mode="r")
-    base_THW = group["0"]
-    assert isinstance(base_THW, zarr.Array)
+    probs_HW = read_channel(folder / PYRAMID, channel)
     region, frame = region_of(slide, mpp), Frame.at(mpp, slide.info.mpp)
-    scale_x = frame.step_x * base_THW.shape[2] / slide.info.size[0]
-    scale_y = frame.step_y * base_THW.shape[1] / slide.info.size[1]
+    (height, width), (l0_width, l0_height) = probs_HW.shape, slide.info.size
+    scale_x, scale_y = frame.step_x * width / l0_width, frame.step_y * height / l0_height
     edges = region.x0 * scale_x, region.y0 * scale_y, region.x1 * scale_x, region.y1 * scale_y
-    around = Box(*map(math.floor, edges[:2]), *map(math.ceil, edges[2:]))
-    probs_HW = np.asarray(base_THW[channel, *around.slices])
-    seen = edges[0] - around.x0, edges[1] - around.y0, edges[2] - around.x0, edges[3] - around.y0
-    return np.asarray(Image.fromarray(probs_HW).resize(region.size, Image.Resampling.BOX, box=seen)) > 127
+    return np.asarray(Image.fromarray(probs_HW).resize(region.size, Image.Resampling.BOX, box=edges)) > 127
 
 
 def row(
-    slide: Slide, folder: Path, channel: int, window_px: int, predictor: Predictor, random: np.random.Generator
+    slide: Slide, folder: Path, channel: int, how: argparse.Namespace, predictor: Predictor, random: np.random.Generator
 ) -> tuple[str, float]:
     """(of the table, seconds) of a tissue."""
     tissue = predictor.card.tissues[channel]
     region_HWC = slide.read(region_of(slide, tissue.mpp), Frame.at(tissue.mpp, slide.info.mpp))
-    walk = Walk.at(tissue.mpp, window_px)
+    walk = Walk.at(tissue.mpp, how.window)
     voted = vote(region_HWC, tissue, walk, predictor, random)
-    rim_px = round(RIM_UM / tissue.mpp)
+    rim_px = round(how.rim / tissue.mpp)
     inner = slice(rim_px, -rim_px), slice(rim_px, -rim_px)
     own_HW = ours(folder, slide, tissue.mpp, channel)[inner]
     painted_HW = (voted.votes_HW >= walk.majority)[inner]
@@ -143,17 +138,18 @@ def row(
     return f"| {' | '.join(cells)} |", voted.seconds
 
 
-def main(path: Path, out: Path, device: str, window_px: int) -> None:
+def main(asked: argparse.Namespace) -> None:
+    path, out, device = asked.slide, asked.out, asked.device
     command = ["segment", str(path), "-o", str(out), "--device", device, "--overwrite"]
     own_s, _ = timed([sys.executable, "-m", "omniwsi", *command])
     predictor, random = Predictor(omniwsi.load_model(), device), np.random.default_rng(0)
-    print(f"{path.name}, {REGION_UM} um in its middle, windows of {window_px} px\n")
+    print(f"{path.name}, {REGION_UM} um in its middle, windows of {asked.window} px\n")
     print("| tissue | mpp | windows | s | Dice with ours, as painted | by half of the votes | area, times ours |")
     print("|---|---|---|---|---|---|---|")
     region_s = 0.0
     with omniwsi.open_slide(path) as slide:
         for channel in range(len(predictor.card.tissues)):
-            line, seconds = row(slide, out / folder_name(path.name), channel, window_px, predictor, random)
+            line, seconds = row(slide, out / folder_name(path.name), channel, asked, predictor, random)
             region_s += seconds
             print(line, flush=True)
         slide_s = region_s * REGIONS_A_PLACE * slide.info.area_mm2 / (REGION_UM / 1000) ** 2
@@ -167,5 +163,7 @@ if __name__ == "__main__":
     parser.add_argument("slide", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--window", type=int, default=WINDOW_PX, help="another size, to see what it changes")
-    asked = parser.parse_args()
-    main(asked.slide, asked.out, asked.device, asked.window)
+    parser.add_argument(
+        "--rim", type=int, default=RIM_UM, help="um of the region's rim in which masks are not compared"
+    )
+    main(parser.parse_args())
