@@ -38,6 +38,7 @@ judge() { # SIDE: a network that has not seen its third of the sources, and what
 }
 
 final() { # what ships, from `second`
+    mkdir -p final
     python "$here/average.py" final/start.safetensors second/{3,4}/weights.safetensors
     teach final/5 final/start.safetensors _second 1000 8e-4 311 "${often[@]}"
     python "$here/average.py" final/5/mean.safetensors final/{start,5/weights}.safetensors
