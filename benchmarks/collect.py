@@ -12,8 +12,8 @@ vessels are and are not. All by us, no pathologists; none in the part that `kidn
 Beside it `kidney_ki.csv` is written: the patches of the folder `kidney_ki`, those of one field with their labels put right. `more.csv` is what
 `kidney_patches_labels.geojson` says of other tissues in 56 of these patches, where a network's outlines were agreed to or refused by
 eye, by us, no pathologists, and of tubules, vessels, capillaries and tufts in 54 pictures of glomeruli. This and `seen.csv` teach and never judge
-(weights.md). Both once more for each way to hold patches out, `more` without the sources held out: `_split` holds out the quarter by which
-the twin of the weights that ship is judged, `_second` and `_third` one half each of the other sources, `_all` all of `kidney_ki`, and
+(weights.md). Both once more for each way to hold patches out, `more` without the sources held out: `_split`, `_second` and `_third`
+hold out a third each, by which a network that has not seen it is judged, `_all` all of `kidney_ki`, and
 `_fold0` to `_fold2` each a third, every source once.
 """
 

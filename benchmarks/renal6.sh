@@ -21,18 +21,17 @@ again() { # MANIFEST TIMES: its patches that teach, each as often as TIMES says 
 }
 
 teach() { # FOLDER INIT SIDE STEPS RATE SEED, and what else omniwsi train is told. SIDE is what its manifests are called by, _second and so on
-    omniwsi train "kidney_ki$3.csv" others.csv seen.csv "more$3.csv" "ki_often$3.csv" "ki_outlined$3.csv" again.csv arteries.csv "${@:7}" \
-        --init "$2" -o "$1" --name renal6 --crop 256 --batch-size 16 --drawn 0.1 --device cpu --steps "$4" --learning-rate "$5" --seed "$6" --mpp ptc=0.5
+    omniwsi train "kidney_ki$3.csv" others.csv seen.csv "more$3.csv" "ki_often$3.csv" "ki_outlined$3.csv" again.csv arteries.csv --emphasis vessel=6,distal_tubule=2,ptc=3 \
+        --init "$2" -o "$1" --name renal6 --crop 256 --batch-size 16 --drawn 0.1 --device cpu --steps "$4" --learning-rate "$5" --seed "$6" --mpp ptc=0.5 "${@:7}"
 }
 
 paint=(--paint-from distal_tubule=0.35 --paint-from proximal_tubule=0.7 --paint-from capsule=0.65 --paint-from tuft=0.65 --paint-from vessel=0.15)
-often=(--emphasis vessel=6,distal_tubule=2,ptc=3 glomeruli_ptc.csv)
 
 judge() { # SIDE: a network that has not seen its third of the sources, and what it says of them
     teach "$1/1" "$here/elsewhere.safetensors" "_$1" 1300 8e-4 181 --emphasis vessel=6,distal_tubule=2,ptc=2
-    teach "$1/2" "$1/1/weights.safetensors" "_$1" 550 8e-4 191 --emphasis vessel=6,distal_tubule=2,ptc=3
-    teach "$1/3" "$1/2/weights.safetensors" "_$1" 1500 8e-4 211 "${often[@]}"
-    teach "$1/4" "$1/3/weights.safetensors" "_$1" 350 5e-4 221 "${often[@]}"
+    teach "$1/2" "$1/1/weights.safetensors" "_$1" 550 8e-4 191
+    teach "$1/3" "$1/2/weights.safetensors" "_$1" 1500 8e-4 211 glomeruli_ptc.csv
+    teach "$1/4" "$1/3/weights.safetensors" "_$1" 350 5e-4 221 glomeruli_ptc.csv
     python "$here/average.py" "$1/renal6.safetensors" "$1"/{3,4}/weights.safetensors "${paint[@]}"
     omniwsi evaluate "kidney_ki_$1.csv" --weights "$1/renal6.safetensors" --held-out 0.25 --device cpu -o "$1/judged"
 }
@@ -40,11 +39,11 @@ judge() { # SIDE: a network that has not seen its third of the sources, and what
 final() { # what ships, from `second`
     mkdir -p final
     python "$here/average.py" final/start.safetensors second/{3,4}/weights.safetensors
-    teach final/5 final/start.safetensors _second 1000 8e-4 311 "${often[@]}"
+    teach final/5 final/start.safetensors _second 1000 8e-4 311 glomeruli_ptc.csv
     python "$here/average.py" final/5/mean.safetensors final/{start,5/weights}.safetensors
-    teach final/6 final/5/mean.safetensors _second 300 6e-4 321 "${often[@]}"
+    teach final/6 final/5/mean.safetensors _second 300 6e-4 321 glomeruli_ptc.csv
     python "$here/average.py" final/6/mean.safetensors final/{5/mean,6/weights}.safetensors
-    teach final/7 final/6/mean.safetensors "" 1000 8e-4 341 "${often[@]}" --held-out 0
+    teach final/7 final/6/mean.safetensors "" 1000 8e-4 341 glomeruli_ptc.csv --held-out 0
     python "$here/average.py" final/renal6.safetensors final/{6/mean,7/weights,7/weights}.safetensors "${paint[@]}"
 }
 
