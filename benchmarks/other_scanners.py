@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from on_crop import JUDGED, Verdict, verdicts
 from PIL import Image
 from scipy import ndimage
@@ -19,6 +20,7 @@ from segmented import asked, segmented
 from skimage.color import hed_from_rgb, rgb_from_hed
 
 from omniwsi.slide import open_slide
+from omniwsi.train.augment import in_colours_of
 
 MPP = 0.504
 Change = Callable[[np.ndarray], np.ndarray]
@@ -46,6 +48,16 @@ def hue(radians: float) -> Change:
     turn = np.cos(radians) * np.eye(3) + np.sin(radians) * np.cross(np.eye(3), axis)
     turn += (1 - np.cos(radians)) * np.outer(axis, axis)
     return _of_density(turn.T)
+
+
+def stain(name: str) -> Change:
+    """The colours of a stain of `kidney_ki`; what it stains stays what haematoxylin and eosin did."""
+
+    def change(pixels_HWC: np.ndarray) -> np.ndarray:
+        pixels_1CHW = torch.from_numpy(pixels_HWC).permute(2, 0, 1)[None] / 255
+        return _to_bytes(in_colours_of([name], pixels_1CHW)[0].permute(1, 2, 0).numpy())
+
+    return change
 
 
 def out_of_focus(um: float) -> Change:
@@ -82,6 +94,10 @@ CHANGES: dict[str, tuple[Change, float]] = {
     "1.3 times the eosin": (stains(eosin=1.3), MPP),
     "hue turned by -0.2 rad": (hue(-0.2), MPP),
     "hue turned by 0.2 rad": (hue(0.2), MPP),
+    "in the colours of other H&E": (stain("he"), MPP),
+    "in those of PAS": (stain("pas"), MPP),
+    "in those of trichrome": (stain("tri"), MPP),
+    "in those of silver": (stain("sil"), MPP),
     "yellower light, 0.85 of blue": (light(1, 0.85), MPP),
     "bluer light, 0.9 of red": (light(0.9, 1), MPP),
     "out of focus, 1 um": (out_of_focus(1), MPP),

@@ -220,32 +220,40 @@ def hue_turn(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
     return torch.exp(-torch.einsum("bij,bjhw->bihw", turn_B33, density))
 
 
-_STAIN_DENSITIES = (
-    ((0.37, 0.77, 0.37), ((0.065, 0.078, 0.033), (0.078, 0.146, 0.060), (0.033, 0.060, 0.030))),
-    ((0.50, 0.80, 0.37), ((0.097, 0.108, 0.044), (0.108, 0.181, 0.064), (0.044, 0.064, 0.026))),
-    ((0.70, 1.51, 0.97), ((0.111, 0.139, 0.081), (0.139, 0.523, 0.336), (0.081, 0.336, 0.237))),
-    ((0.99, 1.51, 1.00), ((0.744, 0.749, 0.626), (0.749, 0.887, 0.680), (0.626, 0.680, 0.597))),
-)
+STAIN_DENSITIES = {
+    "he": ((0.37, 0.77, 0.37), ((0.065, 0.078, 0.033), (0.078, 0.146, 0.060), (0.033, 0.060, 0.030))),
+    "pas": ((0.50, 0.80, 0.37), ((0.097, 0.108, 0.044), (0.108, 0.181, 0.064), (0.044, 0.064, 0.026))),
+    "tri": ((0.70, 1.51, 0.97), ((0.111, 0.139, 0.081), (0.139, 0.523, 0.336), (0.081, 0.336, 0.237))),
+    "sil": ((0.99, 1.51, 1.00), ((0.744, 0.749, 0.626), (0.749, 0.887, 0.680), (0.626, 0.680, 0.597))),
+}
 """Haematoxylin and eosin, periodic acid-Schiff, trichrome, silver: mean and covariance of the optical density in red, green and blue of tissue, mean over the patches of `kidney_ki` of a stain."""
 _GLASS_DENSITY, _TISSUE_DENSITY = 0.06, 0.15
 """What is lighter is glass for sure, what is darker tissue."""
 
 
 def restain(pixels_BCHW: Tensor, generator: Generator) -> Tensor:
-    """Towards the colours of another stain: densities of tissue get more or less of its mean and covariance.
+    """Towards the colours of another stain, more or less, and lighter or darker than it."""
+    names = tuple(STAIN_DENSITIES)
+    stains = [names[i] for i in torch.randint(len(names), (len(pixels_BCHW),), generator=generator)]
+    strength, lighter = (
+        _per_image(len(pixels_BCHW), 1, low, high, generator).to(pixels_BCHW) for low, high in ((0.2, 1.0), (0.7, 1.2))
+    )
+    return in_colours_of(stains, pixels_BCHW, strength, lighter)
+
+
+def in_colours_of(
+    stains: Sequence[str], pixels_BCHW: Tensor, strength: Tensor | float = 1, lighter: Tensor | float = 1
+) -> Tensor:
+    """Each image in the colours of its stain: densities of tissue get the stain's mean and covariance.
 
     The map is the linear one between two Gaussians that moves densities least (Pitie and Kokaram, CVMP 2007), so order is kept:
-    what was darker stays darker. Glass is left alone.
+    what was darker stays darker. Glass is left alone. `strength`, of 0 to 1, is how far to go; `lighter` multiplies the new densities.
     """
     density = -pixels_BCHW.clamp(min=1 / 255).log()
     tissue_B1HW = (density.mean(1, keepdim=True) - _GLASS_DENSITY).div(_TISSUE_DENSITY - _GLASS_DENSITY).clamp(0, 1)
     mean_B3, covariance_B33 = _moments(density, tissue_B1HW)
-    which_B = torch.randint(len(_STAIN_DENSITIES), (len(density),), generator=generator)
-    towards_mean = torch.tensor([_STAIN_DENSITIES[i][0] for i in which_B]).to(density)
-    towards_covariance = torch.tensor([_STAIN_DENSITIES[i][1] for i in which_B]).to(density)
-    strength, lighter = (
-        _per_image(len(density), 1, low, high, generator).to(density) for low, high in ((0.2, 1.0), (0.7, 1.2))
-    )
+    towards_mean = torch.tensor([STAIN_DENSITIES[stain][0] for stain in stains]).to(density)
+    towards_covariance = torch.tensor([STAIN_DENSITIES[stain][1] for stain in stains]).to(density)
     root = _root(covariance_B33)
     inverse = torch.linalg.inv(root)
     map_B33 = inverse @ _root(root @ towards_covariance @ root) @ inverse

@@ -61,7 +61,7 @@ def test_restain_brings_the_colours_of_other_stains() -> None:
     """At full strength tissue has the mean and covariance of density of one of the stains; its structure stays."""
     before = tissue(40)
     after = augment.restain(before, generator(5))
-    towards = torch.tensor([mean for mean, _ in augment._STAIN_DENSITIES])
+    towards = torch.tensor([mean for mean, _ in augment.STAIN_DENSITIES.values()])
     distance, came_from = (
         (-picture.log().mean((2, 3))[:, None] - towards).norm(dim=2).min(1).values for picture in (after, before)
     )
