@@ -33,6 +33,11 @@ class Contour:
     """It reaches the border of what was analysed, so there may be more of it."""
 
     @property
+    def is_sure(self) -> bool:
+        """As its tissue asks; else no result holds it."""
+        return self.confidence >= self.tissue.min_confidence
+
+    @property
     def equivalent_diameter_um(self) -> float:
         """of the circle of the same area"""
         return 2 * math.sqrt(self.area_um2 / math.pi)

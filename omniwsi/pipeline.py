@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +36,8 @@ from omniwsi.tracing import Traced, Tracers, Tracing
 
 logger = logging.getLogger(__name__)
 _TELL_EVERY_S = 0.5
+_MANY = 5
+"""Objects: of fewer that were left out nobody is warned."""
 _TIMED = ("read", "network", "mosaic", "pyramid", "contours")
 _Item = TypeVar("_Item")
 
@@ -66,6 +68,15 @@ class Found:
     area_mm2: float
     share: float
     """of the foreground's area"""
+    unsure: int = 0
+    """Objects that were left out, since they are less confident than asked, ..."""
+    unsure_mm2: float = 0.0
+    """... and their area. Neither is part of the figures above."""
+
+    @property
+    def mostly_unsure(self) -> bool:
+        """Much was left out, and more of it than was kept: perhaps a stain or an organ that the network does not know."""
+        return self.unsure >= _MANY and self.unsure_mm2 > self.area_mm2
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +302,6 @@ def _tracings(info: SlideInfo, seen: _Seen, plan: Plan, options: SegmentOptions)
             info.mpp,
             sweep.grid.frame,
             info.fingerprint,
-            tissue.min_confidence,
             tissue.min_hole_um2,
             tissue.max_area_um2,
         )
@@ -387,19 +397,22 @@ def _write_contours(run: Run, slide: Slide, traced: Sequence[Traced], plan: Plan
         TableWriter(run.making(TABLE), slide.info.mpp) as table,
     ):
         for contour in _contours(traced, tell):
-            geojson.add(contour)
-            table.add(contour)
-            overview.add(contour)
-            totals[contour.tissue.name].add(contour.area_um2)
+            totals[contour.tissue.name].add(contour)
+            if contour.is_sure:
+                geojson.add(contour)
+                table.add(contour)
+                overview.add(contour)
     found = _found(plan, totals, slide.info)
     run.manifest["tissues"] = {
         item.tissue.name: {
             "objects": item.objects,
             "area_mm2": round(item.area_mm2, 6),
             "share_of_foreground": round(item.share, 6),
+            "unsure": {"objects": item.unsure, "area_mm2": round(item.unsure_mm2, 6)},
         }
         for item in found
     }
+    _warn(run, slide.info, [_unsure_warning(item) for item in found if item.mostly_unsure])
     legend = [LegendEntry(item.tissue, item.objects, item.area_mm2) for item in found]
     overview.save(run.making(OVERVIEW), legend, slide.info.name)
 
@@ -421,10 +434,16 @@ def _contours(traced: Sequence[Traced], tell: Tell) -> Iterator[Contour]:
 class _Total:
     objects: int = 0
     area_um2: float = 0.0
+    unsure: int = 0
+    unsure_um2: float = 0.0
 
-    def add(self, area_um2: float) -> None:
-        self.objects += 1
-        self.area_um2 += area_um2
+    def add(self, contour: Contour) -> None:
+        if contour.is_sure:
+            self.objects += 1
+            self.area_um2 += contour.area_um2
+        else:
+            self.unsure += 1
+            self.unsure_um2 += contour.area_um2
 
 
 def _found(plan: Plan, totals: Mapping[str, _Total], info: SlideInfo) -> tuple[Found, ...]:
@@ -432,11 +451,21 @@ def _found(plan: Plan, totals: Mapping[str, _Total], info: SlideInfo) -> tuple[F
     return tuple(
         Found(
             tissue,
-            totals[tissue.name].objects,
-            totals[tissue.name].area_um2 / 1e6,
-            totals[tissue.name].area_um2 / 1e6 / foreground_mm2 if foreground_mm2 else 0.0,
+            total.objects,
+            total.area_um2 / 1e6,
+            total.area_um2 / 1e6 / foreground_mm2 if foreground_mm2 else 0.0,
+            total.unsure,
+            total.unsure_um2 / 1e6,
         )
         for tissue in plan.tissues
+        for total in [totals[tissue.name]]
+    )
+
+
+def _unsure_warning(item: Found) -> str:
+    return (
+        f"{item.tissue.label}: more was left out as unsure ({item.unsure:,} objects, {item.unsure_mm2:.3g} mm2) than kept "
+        f"({item.objects:,}, {item.area_mm2:.3g} mm2); to look at it pass --min-confidence {item.tissue.name}=0"
     )
 
 
@@ -463,10 +492,15 @@ def _describe(run: Run, info: SlideInfo, plan: Plan) -> None:
         }
         for sweep in plan.sweeps
     ]
-    run.manifest["warnings"] = list(plan.warnings)
-    for warning in plan.warnings:
-        logger.warning("%s: %s", info.name, warning)
+    run.manifest["warnings"] = []
+    _warn(run, info, plan.warnings)
     run.save()
+
+
+def _warn(run: Run, info: SlideInfo, warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        run.manifest["warnings"].append(warning)
+        logger.warning("%s: %s", info.name, warning)
 
 
 def _note_seconds(run: Run, plan: SweepPlan, clock: _Clock) -> None:
@@ -488,9 +522,12 @@ def _stages(sweeps: Sequence[Mapping[str, Any]], clock: _Clock) -> dict[str, flo
 
 def _result(run: Run, plan: Plan, seconds: float) -> SegmentResult:
     found = tuple(
-        Found(tissue, row["objects"], row["area_mm2"], row["share_of_foreground"])
+        Found(
+            tissue, row["objects"], row["area_mm2"], row["share_of_foreground"], unsure["objects"], unsure["area_mm2"]
+        )
         for tissue in plan.tissues
         for row in [run.manifest["tissues"][tissue.name]]
+        for unsure in [row.get("unsure", {"objects": 0, "area_mm2": 0.0})]  # once they were not counted
     )
     return SegmentResult(
         run.folder, found, tuple(run.manifest["warnings"]), seconds, run.already_done, run.manifest.get("stages", {})

@@ -472,8 +472,32 @@ def test_objects_that_are_not_sure(slide: ArraySlide, done: SegmentResult, tmp_p
     assert confident.found[0].objects == done.found[0].objects
     before, after = (json.loads((result.folder / "run.json").read_text())["options"] for result in (done, confident))
     assert after == before | {"min_confidence": "vessel=1"}
+    assert (confident.found[1].unsure, done.found[1].unsure) == (done.found[1].objects, 0)
+    assert any("min-confidence vessel=0" in warning for warning in confident.warnings)
+    assert not any("unsure" in warning for warning in done.warnings)
     ours, theirs = (zarr.open_group(result.pyramid, mode="r")["0"][:] for result in (confident, done))
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_unsure_objects_are_counted(slide: ArraySlide, done: SegmentResult, tmp_path: Path) -> None:
+    """As when all are found first and looked at afterwards; those that stay are the same, ids and all. Asked again, the run says the same."""
+    with done.table.open() as file:
+        every = [row for row in csv.DictReader(file) if row["tissue"] == "vessel"]
+    least = float(np.median([float(row["confidence"]) for row in every])) + 1e-6
+    asked = run(slide, tmp_path, min_confidence=f"vessel={least}")
+    with asked.table.open() as file:
+        sure = [row for row in csv.DictReader(file) if row["tissue"] == "vessel"]
+    assert sure == [row for row in every if float(row["confidence"]) >= least]
+    vessel, unsure = asked.found[1], [row for row in every if row not in sure]
+    assert 0 < vessel.unsure == len(unsure)
+    assert vessel.unsure_mm2 == pytest.approx(sum(float(row["area_um2"]) for row in unsure) / 1e6, rel=1e-4)
+    again = run(slide, tmp_path, min_confidence=f"vessel={least}")
+    assert again.already_done
+    assert again.warnings == asked.warnings
+    assert (again.found[1].unsure, again.found[1].unsure_mm2) == (
+        vessel.unsure,
+        pytest.approx(vessel.unsure_mm2, abs=1e-6),
+    )
 
 
 def roi(path: Path, x0: int, y0: int, x1: int, y1: int) -> Path:

@@ -278,9 +278,11 @@ def _area(mm2: float) -> str:
 def _show(say: Console, path: Path, result: SegmentResult) -> None:
     for warning in result.warnings:
         warn(warning)
-    found = table("Tissue", "Objects", "Area mm2", "Share of tissue", title=f"[bold]{escape(path.name)}[/]")
+    headings = ("Tissue", "Objects", "Area mm2", "Share of tissue", "Unsure, left out")
+    found = table(*headings, title=f"[bold]{escape(path.name)}[/]")
     for item in result.found:
-        found.add_row(item.tissue.label, f"{item.objects:,}", _area(item.area_mm2), f"{100 * item.share:.1f} %")
+        unsure = f"{item.unsure:,} ({_area(item.unsure_mm2)} mm2)" if item.unsure else "-"
+        found.add_row(item.tissue.label, f"{item.objects:,}", _area(item.area_mm2), f"{100 * item.share:.1f} %", unsure)
     say.print(found)
     if result.already_done:
         say.print(f"already done, nothing was computed (--overwrite does it again): {escape(str(result.folder))}")
@@ -310,7 +312,12 @@ def _as_json(path: Path, result: SegmentResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 1),
         "stages": result.stages,
         "tissues": {
-            item.tissue.name: {"objects": item.objects, "area_mm2": item.area_mm2, "share_of_foreground": item.share}
+            item.tissue.name: {
+                "objects": item.objects,
+                "area_mm2": item.area_mm2,
+                "share_of_foreground": item.share,
+                "unsure": {"objects": item.unsure, "area_mm2": item.unsure_mm2},
+            }
             for item in result.found
         },
         "warnings": list(result.warnings),

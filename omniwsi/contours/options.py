@@ -16,8 +16,6 @@ class TraceOptions:
     """of the probabilities"""
     seed: str
     """goes into the objects' ids: the slide's fingerprint"""
-    min_confidence: float = 0.0
-    """confidence below which an object is left out"""
     min_hole_um2: float = 0.0
     """smaller holes are filled, as are those smaller than `min_area_um2`; an object that lies in one stays an object of its own"""
     max_area_um2: float = 0.0

@@ -35,11 +35,7 @@ _Item = TypeVar("_Item")
 
 def contours_of(found: Sequence[Component], tissue: Tissue, options: TraceOptions) -> Iterator[tuple[int, Contour]]:
     """With the first pixel of each."""
-    kept = [
-        item
-        for item in found
-        if item.confidence(options.doubt_px) >= options.min_confidence and any(ring.area > 0 for ring in item.rings)
-    ]
+    kept = [item for item in found if any(ring.area > 0 for ring in item.rings)]
     if not kept:
         return
     shapes = shapely.transform(_simplified([_take_outline(item) for item in kept]), options.frame.l0_from_g)

@@ -190,17 +190,6 @@ def test_holes_are_filled_and_objects_are_not_left_out(exact: None, window_px: i
     assert filled > 3
 
 
-@pytest.mark.parametrize("window_px", [2048, 37])
-def test_objects_that_are_not_sure_are_left_out(window_px: int) -> None:
-    """As when all are found first and looked at afterwards; those that stay are the same, ids and all."""
-    probs = smooth(300, 300, size=6)
-    every = contours_of(probs)
-    least = float(np.median([contour.confidence for contour in every]))
-    found = contours_of(probs, window_px, replace(PLAIN, min_confidence=least))
-    assert sorted(c.id for c in found) == sorted(c.id for c in every if c.confidence >= least)
-    assert 0 < len(found) < len(every)
-
-
 def test_of_two_of_one_mean_probability_the_larger_is_surer() -> None:
     """As if twice the least area more of each, 2 x 20 um2, were at even odds; with no least area it is the mean."""
     probs = np.zeros((64, 64), np.uint8)
