@@ -37,7 +37,8 @@ LIMITS = (
     "a tissue from few laboratories, and on outlines of ours. Stains: arteries on trichrome (cross-validated Dice 0.41) and distal tubules on H&E (0.50) are served roughly; "
     "silver was never judged for arteries, and capillaries were taught by nine patches in PAS and outlines of ours, most of them in PAS, too, judged by those nine, and are found roughly at best. "
     "On the kidney crop eight in ten arteries and arterioles are found, the largest whole, with a third as many objects again that are none: pieces of tubules and muscle, strips of a section's rim; and of what is called a glomerulus a part is none: infiltrates, scar, follicles. Proximal tubules on H&E "
-    "come as fields where they lie close. Sclerosed glomeruli were left unknown. On other organs it finds kidney where there is none; tumours were never taught."
+    "come as fields where they lie close. Sclerosed glomeruli were left unknown. On other organs it finds kidney where there is none; tumours were never taught. "
+    "Where a stain or a laboratory is new, much of a tissue may be left out as unsure; segment warns of it."
 )
 NOTES = (
     "Seven trainings of 16 squares of 256 px a step, one from the other: 1,300, 550, 1,500 and 350 steps from a network that had seen nothing of kidney_ki "
