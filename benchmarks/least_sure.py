@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import shapely
-from PIL import Image
 
 from omniwsi.geojson import Region, read_objects
 from omniwsi.geometry import Box, Frame
@@ -27,7 +26,7 @@ from omniwsi.pipeline import SegmentResult, segment_slide
 from omniwsi.plan import SegmentOptions
 from omniwsi.slide import ArraySlide
 from omniwsi.tissues import KIDNEY
-from omniwsi.train.data import Patch, read_split
+from omniwsi.train.data import Sample, as_stored, read_split
 
 LEAST = (0.0, 0.6, 0.64, 0.66, 0.68, 0.7, 0.72, 0.74, 0.78)
 
@@ -37,10 +36,11 @@ def main(out: Path, judges: Mapping[Path, Path]) -> None:
     for manifest, network in judges.items():
         predictor, sha256 = Predictor(load_model(network)), sha256_of(network)
         for i, patch in enumerate(read_split([manifest], KIDNEY, 0.25, 0)[1]):
-            slide = ArraySlide(np.asarray(Image.open(patch.image).convert("RGB")), patch.mpp, patch.image.name)
+            sample = as_stored(patch)
+            slide = ArraySlide(sample.pixels_HWC, patch.mpp, patch.image.name)
             options = SegmentOptions(tissues=patch.tissue.name, min_confidence="0")
             result = segment_slide(slide, out / manifest.stem / str(i), predictor, sha256, options)
-            dices[patch.tissue.name].append(list(dices_of(result, patch)))
+            dices[patch.tissue.name].append(list(dices_of(result, sample)))
     names = [tissue.name for tissue in KIDNEY if tissue.name in dices]
     print("| left out below | " + " | ".join(names) + " |")
     print("|---" * (len(names) + 1) + "|")
@@ -48,18 +48,17 @@ def main(out: Path, judges: Mapping[Path, Path]) -> None:
         print(f"| {least:g} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
 
 
-def dices_of(result: SegmentResult, patch: Patch) -> Iterator[float]:
+def dices_of(result: SegmentResult, sample: Sample) -> Iterator[float]:
     """One for each of LEAST. A result's contours and its table are in one order."""
-    assert patch.mask is not None
-    truth_HW = np.asarray(Image.open(patch.mask).convert("L")) > 127
-    outlines = read_objects(result.contours).get(patch.tissue.name, [])
+    height, width = sample.mask_HW.shape
+    outlines = read_objects(result.contours).get(sample.tissue.name, [])
     with result.table.open() as file:
         confidences = [float(row["confidence"]) for row in csv.DictReader(file)]
     for least in LEAST:
         kept = [outline for outline, sure in zip(outlines, confidences, strict=True) if sure >= least]
-        parts = [part for part in shapely.get_parts(kept) if part.geom_type == "Polygon"]
-        box = Box(0, 0, truth_HW.shape[1], truth_HW.shape[0])
-        yield dice(Region(parts).mask(box, Frame(1, 1)), truth_HW)
+        parts = shapely.get_parts(shapely.union_all(kept)).tolist()  # an object may lie in another's filled hole
+        found_HW = Region(parts).mask(Box(0, 0, width, height), Frame(1, 1))
+        yield dice(found_HW, sample.mask_HW)
 
 
 if __name__ == "__main__":
